@@ -1,0 +1,65 @@
+"""Functions as they come to a decorator: plain, methods, partials, callable objects.
+
+Each package of dike stands alone, so each has this file; a test keeps the copies equal.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def without_partial(func: Any) -> Any:
+    """Return the callable inside any layers of `functools.partial`."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    return func
+
+
+def named(func: Any) -> Any:
+    """Return the function that gives `func` its name; an object with ``__call__`` is named by its class."""
+    func = without_partial(func)
+    return func if hasattr(func, "__qualname__") else type(func)
+
+
+def is_coroutine_function(func: Any) -> bool:
+    """Whether a call of `func` returns a coroutine, also if `func` is an object with ``async def __call__``."""
+    func = without_partial(func)
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(type(func).__call__)
+
+
+def is_async_generator_function(func: Any) -> bool:
+    """Whether a call of `func` returns an async generator, also if `func` is an object with ``__call__``."""
+    func = without_partial(func)
+    return inspect.isasyncgenfunction(func) or inspect.isasyncgenfunction(type(func).__call__)
+
+
+def wrap(
+    func: Any,
+    *,
+    coroutine: Callable[[Any], Any],
+    async_generator: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Wrap `func` in the shell made for its kind, which then looks like `func`.
+
+    Args:
+        func: A function, a `functools.partial`, an object with ``__call__``, a `classmethod` or a `staticmethod`.
+        coroutine: Makes the shell of a coroutine function.
+        async_generator: Makes the shell of an async generator function; `None` refuses them.
+
+    Raises:
+        ValueError: `func` is of no kind that can be wrapped.
+    """
+    if isinstance(func, classmethod | staticmethod):
+        return type(func)(wrap(func.__func__, coroutine=coroutine, async_generator=async_generator))
+    if is_coroutine_function(func):
+        shell = coroutine(func)
+    elif async_generator is not None and is_async_generator_function(func):
+        shell = async_generator(func)
+    else:
+        raise ValueError(f"Error when wrapping {func!s}. Only coroutines can be wrapped!")
+    model = named(func)
+    # The attributes of a class are those of its instances: they have no place on a function.
+    functools.update_wrapper(shell, model, updated=() if inspect.isclass(model) else ("__dict__",))
+    shell.__wrapped__ = func
+    return shell

@@ -1,0 +1,46 @@
+"""Checks of options, with the offending value in the message.
+
+Each package of dike stands alone, so each has this file; a test keeps the copies equal.
+"""
+
+import math
+import numbers
+from datetime import timedelta
+from typing import Any
+
+
+def number(name: str, value: Any) -> float:
+    """Return the real number `value` as a float.
+
+    Raises:
+        TypeError: `value` is not a number, or is a bool, which would silently pass for 0 or 1.
+        ValueError: `value` is not a number that a float can hold, NaN included.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, but got {value!r}")
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must fit in a float, but got a number of that size") from None
+    require(not math.isnan(result), name, "a number", value)
+    return result
+
+
+def seconds(name: str, value: Any) -> float:
+    """Return `value`, a number of seconds or a `timedelta`, as float seconds.
+
+    Raises:
+        TypeError: `value` is neither.
+        ValueError: `value` is NaN or too large.
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, but got {value!r}")
+    return number(name, value)
+
+
+def require(condition: bool, name: str, requirement: str, value: Any) -> None:
+    """Raise `ValueError` unless `condition` holds: ``{name} must be {requirement}, but got {value!r}``."""
+    if not condition:
+        raise ValueError(f"{name} must be {requirement}, but got {value!r}")
