@@ -28,7 +28,7 @@ def test_a_deadlock_is_an_error_instead_of_a_hang() -> None:
     async def hang() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with pytest.raises(virtual_clock.Deadlock):
+    with pytest.raises(virtual_clock.DeadlockError):
         virtual_clock.run(hang())
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Deadlock(Exception):
+class DeadlockError(Exception):
     """Every task waits, and no timer is set: nothing would ever happen."""
 
 
@@ -21,7 +21,7 @@ class _JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-ty
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise Deadlock("all tasks wait, and no timer is set")
+                raise DeadlockError("all tasks wait, and no timer is set")
             self.jumped += max(timeout, 0)
         return ready
 
