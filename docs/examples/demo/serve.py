@@ -1,0 +1,24 @@
+"""Serve an application on a free port of this machine: tell the port, and end when whoever started us has gone."""
+
+import logging
+import os
+import socket
+import sys
+import threading
+
+import uvicorn
+
+
+def end_with_parent() -> None:
+    """Leave when standard input closes: it does so even where the parent was killed and could clean up nothing."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    server = uvicorn.Server(uvicorn.Config(sys.argv[1], log_config=None, access_log=False))
+    server.run(sockets=[listener])
