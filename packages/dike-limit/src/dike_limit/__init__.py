@@ -1,0 +1,10 @@
+"""Concurrency limits for asyncio: load shedding, waiting rooms, and a limit that finds itself."""
+
+from ._limit_jobs import limit_jobs
+from ._limiter import JobLimiter
+from ._too_many_calls import TooManyCalls
+
+__all__ = ["JobLimiter", "TooManyCalls", "limit_jobs"]
+
+for _public in (JobLimiter, TooManyCalls, limit_jobs):
+    _public.__module__ = __name__

@@ -1,0 +1,66 @@
+"""The limit itself: a number, or something that knows better."""
+
+import math
+from typing import Any, ClassVar
+
+from . import _options
+from ._call import Call
+from ._slots import TOLERANCE, LimitOfTheMoment
+
+
+class Limit:
+    """What `limit_jobs` takes as `limit`. Numbers are made into one; `AdaptiveLimit` and `SharedLimit` are subclasses.
+
+    Attributes:
+        call: The class of the calls under such a limit, see `_call`.
+    """
+
+    # Empty, so that a subclass may have slots or not.
+    __slots__ = ()
+
+    call: ClassVar[type[Call]] = Call
+
+    def bind(self, *, has_key: bool) -> None:
+        """Raise `ValueError` if the limit cannot serve a limiter (with a `key`)."""
+
+    def on_loop(self) -> LimitOfTheMoment:
+        """Return what tells the running event loop's slots the limit of the moment, as `value`.
+
+        Called once for each event loop, when the first call comes. Whoever changes that value while calls may wait
+        calls `look_again` of the `Slots` afterwards.
+        """
+        raise NotImplementedError
+
+    def current(self) -> float:
+        """Return the limit to show: that of the running event loop, if they differ."""
+        raise NotImplementedError
+
+
+class NumberLimit(Limit):
+    """A number, the same on all event loops.
+
+    Attributes:
+        value: The number as a float.
+        ceiling: The number of slots.
+    """
+
+    __slots__ = ("_given", "ceiling", "value")
+
+    def __init__(self, limit: Any) -> None:
+        self.set(limit)
+
+    def set(self, limit: Any) -> None:
+        """Change the limit."""
+        value = _options.number("limit", limit)
+        _options.require(value >= 0, "limit", ">= 0", limit)
+        self._given: float = limit
+        self.value = value
+        self.ceiling = math.floor(value + TOLERANCE) if value < math.inf else value
+
+    def on_loop(self) -> LimitOfTheMoment:
+        """Return itself."""
+        return self
+
+    def current(self) -> float:
+        """Return the number as it was given."""
+        return self._given

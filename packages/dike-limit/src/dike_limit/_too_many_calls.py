@@ -1,0 +1,44 @@
+"""What a call gets that is refused."""
+
+from collections.abc import Hashable
+
+
+class TooManyCalls(Exception):  # noqa: N818
+    """A call was refused, because the limit, and its waiting room if it has one, was full.
+
+    The attributes are `None` where nothing is known.
+
+    Attributes:
+        function: Qualified name of the function; `None` for `JobLimiter.slot`.
+        limit: The whole limit at that moment, whatever the call's share of it was.
+        in_flight: How many calls ran, of the same key and on the same event loop.
+        waiting: How many calls waited, of the same key and on the same event loop.
+        key: The key of the call.
+        retry_after: Seconds after which a slot may be free; known only to a `SharedLimit`.
+    """
+
+    # Defaults on the class: an instance carries, and pickles, only what is known.
+    function: str | None = None
+    limit: float | None = None
+    in_flight: int | None = None
+    waiting: int | None = None
+    key: Hashable = None
+    retry_after: float | None = None
+
+    def __init__(
+        self,
+        *args: object,
+        function: str | None = None,
+        limit: float | None = None,
+        in_flight: int | None = None,
+        waiting: int | None = None,
+        key: Hashable = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(*args)
+        self.function = function
+        self.limit = limit
+        self.in_flight = in_flight
+        self.waiting = waiting
+        self.key = key
+        self.retry_after = retry_after
