@@ -1,0 +1,76 @@
+"""What others get to know of failed attempts: the hook, the log, the note on the exception."""
+
+import logging
+from typing import Literal, NamedTuple
+
+logger = logging.getLogger("dike")
+
+Reason = Literal["attempts", "timeout", "budget", "retry_if"]
+
+
+class FailedAttempt(NamedTuple):
+    """One failed attempt and what `retry` made of it; the argument of `on_failure`. Immutable.
+
+    Attributes:
+        function: The qualified name of the function; of a `functools.partial`, that of its function.
+        attempt: The number of the attempt, from 1.
+        exception: What the attempt raised; for an attempt cut by the deadline, the `TimeoutError`.
+        delay: Seconds until the next attempt, or `None` when giving up.
+        elapsed: Seconds since the call began, on the running loop's clock.
+        gave_up: Why there is no next attempt: ``"attempts"``, ``"timeout"``, ``"budget"`` or ``"retry_if"``, or `None`
+            when there is one.
+    """
+
+    function: str
+    attempt: int
+    exception: BaseException
+    delay: float | None
+    elapsed: float
+    gave_up: Reason | None
+
+
+def log_retry(function: str, attempt: int, exc: BaseException, delay: float, *, with_traceback: bool) -> None:
+    """Log that `exc` is answered with another attempt."""
+    # An exception's repr is foreign code: written by the logging machinery, a broken one would print a traceback there.
+    logger.warning(
+        "Caught exception %s. Retrying in %.3gs ...",
+        _safe_repr(exc),
+        delay,
+        exc_info=exc if with_traceback else None,
+        extra={"function": function, "attempt": attempt, "delay": delay, "exception_type": type(exc).__name__},
+    )
+
+
+def log_giving_up(function: str, attempt: int, exc: BaseException, reason: Reason) -> None:
+    """Log that there were retries, but `exc` comes out, and say so on `exc` itself (PEP 678)."""
+    text = f"gave up on {function} after {attempt} attempts ({reason})"
+    logger.info(
+        "%s: %s",
+        text,
+        _safe_repr(exc),
+        extra={
+            "function": function,
+            "attempt": attempt,
+            "delay": None,
+            "exception_type": type(exc).__name__,
+            "gave_up": reason,
+        },
+    )
+    try:
+        if text not in getattr(exc, "__notes__", ()):
+            exc.add_note(text)
+    except Exception:
+        # The note is a courtesy: an exception that takes none must still come out as itself.
+        logger.debug("No note could be put on %s", type(exc).__name__)
+
+
+def log_broken_hook(function: str) -> None:
+    """Log the exception being handled, which the `on_failure` hook raised."""
+    logger.exception("Ignored an exception in on_failure", extra={"function": function})
+
+
+def _safe_repr(exc: BaseException) -> str:
+    try:
+        return repr(exc)
+    except Exception:
+        return object.__repr__(exc)
