@@ -1,0 +1,52 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import web_service
+from dike_retry import no_delay
+
+pytestmark = pytest.mark.real_time  # the model runs in a thread
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of our service, in memory, and a backend that fails at every other request."""
+    web_service.app.state.requests = 0
+
+    def backend(request: httpx.Request) -> httpx.Response:
+        web_service.app.state.requests += 1
+        fails = web_service.app.state.requests % 2
+        return httpx.Response(503) if fails else httpx.Response(200, json=[1.0, 2.0, 4.0])
+
+    web_service.app.state.backend = httpx.AsyncClient(base_url="http://backend", transport=httpx.MockTransport(backend))
+    transport = httpx.ASGITransport(web_service.app)
+    with no_delay():
+        async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
+            yield client
+
+
+async def test_a_failing_backend_is_asked_again(client: httpx.AsyncClient) -> None:
+    response = await client.get("/score/7")
+
+    assert (response.status_code, response.json()) == (200, 2.0)
+    assert web_service.app.state.requests == 2
+
+
+async def test_requests_share_a_batch(client: httpx.AsyncClient) -> None:
+    responses = await asyncio.gather(*(client.get(f"/score/{user}") for user in range(10)))
+
+    assert [response.json() for response in responses] == [2.0] * 10
+    figures = (await client.get("/figures")).json()
+    assert figures["rows"] == 10
+    assert figures["batches"] < 10
+
+
+async def test_an_overloaded_service_says_when_to_come_back(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_service.front_door, "limit", 0)
+
+    response = await client.get("/score/7")
+
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
