@@ -160,7 +160,8 @@ def aiodataloader(func: Func, size: int) -> Func:
 def batched(func: Func, size: int) -> Func:
     from batched import aio
 
-    return aio.dynamically(batch_size=size, timeout_ms=WAIT * 1000)(func)
+    # Its worker sleeps this long whenever less than a batch waits, even if one is complete a moment later.
+    return aio.dynamically(batch_size=size, timeout_ms=0.1)(func)
 
 
 def async_batcher(func: Func, size: int) -> Func:

@@ -1,0 +1,93 @@
+"""What an import adds to the start of a service that has imported asyncio already."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import measure
+
+# Ours of the name `dike` cannot be installed where the older release is, but it can be found first.
+DIKE = Path(__file__).parents[2] / "packages" / "dike" / "src"
+
+MEASURE = """
+import asyncio, json, sys, time
+if {without_numpy}:
+    sys.modules["numpy"] = None
+before = set(sys.modules)
+start = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - start
+print(json.dumps([seconds, sorted(set(sys.modules) - before), {own!r}]))
+"""
+
+CONTENDERS = {
+    "dike": "dike",
+    "dike_retry": "dike_retry",
+    "dike_limit": "dike_limit",
+    "dike_batch": "dike_batch",
+    "dike 1.0.1": "dike",
+    "dike 1.0.1, without numpy": "dike",
+    "hyx (retry, bulkhead)": "hyx.retry, hyx.bulkhead",
+    "backoff": "backoff",
+    "tenacity": "tenacity",
+    "stamina": "stamina",
+    "anyio": "anyio",
+    "aiolimiter": "aiolimiter",
+    "aiodataloader": "aiodataloader",
+    "async-batcher": "async_batcher.batcher",
+    "batched": "batched",
+    "Ray Serve": "ray.serve",
+}
+
+
+def imported(name: str) -> tuple[float, list[str]]:
+    """Return the seconds that an import takes in a fresh interpreter, and the modules that it adds."""
+    modules = CONTENDERS[name]
+    code = MEASURE.format(statement=f"import {modules}", without_numpy=name.endswith("without numpy"), own=modules)
+    environment = os.environ | {"PYTHONPATH": str(DIKE) if name == "dike" else ""}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ImportError(result.stderr.strip().rpartition("\n")[2])
+    seconds, added, _ = json.loads(result.stdout)
+    return seconds, added
+
+
+def foreign(name: str, added: list[str]) -> int:
+    """Count the modules of neither the standard library nor the contender."""
+    own = {part.strip().partition(".")[0] for part in CONTENDERS[name].split(",")}
+    if name == "dike":
+        own |= {"dike_retry", "dike_limit", "dike_batch"}
+    return sum(module.partition(".")[0] not in own | sys.stdlib_module_names for module in added)
+
+
+def run(quick: bool) -> dict[str, Any]:
+    rounds = 3 if quick else 21
+    found = measure.available({name: lambda name=name: imported(name)[1] for name in CONTENDERS})
+    times = measure.interleave({name: lambda name=name: imported(name)[0] for name in found}, rounds)
+    rows = []
+    for name in sorted(times, key=lambda name: statistics.median(times[name])):
+        low, middle, high = statistics.quantiles(times[name], n=4)
+        spread = f"{low * 1e3:.2f} to {high * 1e3:.2f}"
+        rows.append([name, middle * 1e3, spread, len(found[name]), foreign(name, found[name])])
+    bounds = {"dike": 5, "dike_retry": 3, "dike_limit": 3, "dike_batch": 3}
+    ours = [name for name in bounds if name in found]
+    return {
+        "title": "Import",
+        "about": (
+            f"Each import {rounds} times in an interpreter of its own, in turns, after `import asyncio`; from compiled "
+            "files on a warm disk. Foreign modules are those of neither the standard library nor the contender itself."
+        ),
+        "tables": [
+            {
+                "caption": "Over `import asyncio`",
+                "columns": ["contender", "median, ms", "spread, ms", "modules", "foreign modules"],
+                "rows": rows,
+            }
+        ],
+        "targets": [[f"import {name}, ms", measure.typical(times, name) * 1e3, "<=", bounds[name]] for name in ours]
+        + [[f"import {name}, foreign modules", foreign(name, found[name]), "<=", 0] for name in ours],
+    }
