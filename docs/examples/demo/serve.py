@@ -18,7 +18,9 @@ def end_with_parent() -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.socket(proto=socket.IPPROTO_TCP)  # named, since asyncio sets TCP_NODELAY only then
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
     print(listener.getsockname()[1], flush=True)
     server = uvicorn.Server(uvicorn.Config(sys.argv[1], log_config=None, access_log=False))
     server.run(sockets=[listener])
