@@ -67,6 +67,9 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Pay in for one success."""
+        # The usual case, in which a lock would change nothing.
+        if self._balance >= self._capacity:
+            return
         with self._lock:
             self._balance = min(self._balance + self._ratio, self._capacity)
 

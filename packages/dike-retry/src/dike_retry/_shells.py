@@ -1,4 +1,7 @@
-"""The functions that take the place of the decorated ones: each makes attempts until one succeeds or a call is over."""
+"""The functions that take the place of the decorated ones: each makes attempts until one succeeds or the call is over.
+
+The state of a call is in the local variables of its shell.
+"""
 
 import asyncio
 import math
@@ -7,100 +10,38 @@ from typing import Any
 
 from dike_retry import _functions
 from dike_retry._budget import RetryBudget
-from dike_retry._call import Call
-from dike_retry._deadline import Deadline
-from dike_retry._policy import Policy
+from dike_retry._judge import Judge
+from dike_retry._policy import FINAL, Policy
+from dike_retry._timing import Timing
+
+Shell = Callable[..., Coroutine[Any, Any, Any]]
 
 
-def coroutine(policy: Policy, func: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return the shell of a coroutine function: the plain one, unless the options ask for more."""
-    if policy.budget is not None:
-        func = _depositing(func, policy.budget)
-    return _timed(policy, func) if _needs_clock(policy) else _plain(policy, func)
-
-
-def _plain(policy: Policy, func: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
-    exception_types = policy.exception_types
-    name = _functions.named(func).__qualname__
-
-    async def shell(*args: Any, **kwargs: Any) -> Any:
-        call = None
-        while True:
-            try:
-                return await func(*args, **kwargs)
-            except exception_types as exc:
-                call = call or Call(policy, name)
-                delay = call.judge(exc)
-                if delay is None:
-                    raise
-            # Outside of the except block: nothing may keep the exception and its frames, or become its context.
-            await asyncio.sleep(delay)
-
-    return shell
-
-
-def _timed(policy: Policy, func: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
-    exception_types = policy.exception_types
-    name = _functions.named(func).__qualname__
-
-    async def shell(*args: Any, **kwargs: Any) -> Any:
-        deadline, call = _start(policy, name)
-        try:
-            while True:
-                try:
-                    with deadline:
-                        return await func(*args, **kwargs)
-                except exception_types as exc:
-                    delay = call.judge(exc)
-                    if delay is None:
-                        raise
-                await asyncio.sleep(delay)
-                call.resume()
-        except asyncio.CancelledError:
-            if not deadline.cut:
-                raise
-            raise call.time_out()  # noqa: B904 - the cause is set where there is one
-        finally:
-            call.forget()
-
-    return shell
+def coroutine(policy: Policy, func: Any) -> Shell:
+    """Return the shell of a coroutine function."""
+    return _shell(policy, Judge(policy, _functions.named(func).__qualname__), func)
 
 
 def async_generator(policy: Policy, func: Any) -> Callable[..., AsyncGenerator[Any, Any]]:
     """Return the shell of an async generator function: attempts until the first item, then a relay."""
-    exception_types = policy.exception_types
-    name = _functions.named(func).__qualname__
+
+    async def start(*args: Any, **kwargs: Any) -> Any:
+        stream = func(*args, **kwargs)
+        try:
+            return stream, await anext(stream)
+        except StopAsyncIteration:
+            return None
+
+    start_with_retries = _shell(policy, Judge(policy, _functions.named(func).__qualname__), start)
 
     async def shell(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        deadline, call = _start(policy, name)
-        try:
-            while True:
-                try:
-                    with deadline:
-                        stream = func(*args, **kwargs)
-                        item = await anext(stream)
-                    break
-                except StopAsyncIteration:
-                    if policy.budget is not None:
-                        policy.budget.deposit()
-                    return
-                except exception_types as exc:
-                    delay = call.judge(exc)
-                    if delay is None:
-                        raise
-                await asyncio.sleep(delay)
-                call.resume()
-        except asyncio.CancelledError:
-            if not deadline.cut:
-                raise
-            raise call.time_out()  # noqa: B904 - the cause is set where there is one
-        finally:
-            call.forget()
-        if policy.budget is not None:
-            policy.budget.deposit()
-        # What follows is PEP 380's `yield from`, which async generators lack.
-        thrown = None
+        started = await start_with_retries(*args, **kwargs)
+        if started is None:
+            return
+        stream, item = started
+        # What follows is the `yield from` of PEP 380, which async generators lack.
         while True:
+            sent = thrown = None
             try:
                 sent = yield item
             except BaseException as exc:
@@ -110,22 +51,73 @@ def async_generator(policy: Policy, func: Any) -> Callable[..., AsyncGenerator[A
             except StopAsyncIteration:
                 return
             finally:
-                thrown = None
+                del thrown
 
     return shell
 
 
-def _start(policy: Policy, name: str) -> tuple[Deadline, Call]:
-    started = asyncio.get_running_loop().time() if _needs_clock(policy) else None
-    when = started + policy.timeout if started is not None and policy.timeout < math.inf else None
-    return Deadline(when), Call(policy, name, started, when)
+def _shell(policy: Policy, judge: Judge, func: Any) -> Shell:
+    if policy.budget is not None:
+        func = _depositing(policy.budget, func)
+    needs_clock = policy.timeout < math.inf or policy.on_failure is not None
+    return _timed(policy, judge, func) if needs_clock else _plain(policy, judge, func)
 
 
-def _needs_clock(policy: Policy) -> bool:
-    return policy.timeout < math.inf or policy.on_failure is not None
+def _plain(policy: Policy, judge: Judge, func: Any) -> Shell:
+    exception_types, first_delay, backoff, judged = policy.exception_types, policy.delay, policy.backoff, judge.judge
+
+    async def shell(*args: Any, **kwargs: Any) -> Any:
+        attempt, base = 1, first_delay
+        while True:
+            try:
+                return await func(*args, **kwargs)
+            except FINAL:
+                raise
+            except exception_types as exc:
+                delay = judged(exc, attempt, base)
+                if delay is None:
+                    raise
+            # Outside of the except block, so that nothing keeps the exception and its frames, or gets it as a context.
+            await asyncio.sleep(delay)
+            attempt += 1
+            base *= backoff
+
+    return shell
 
 
-def _depositing(func: Any, budget: RetryBudget) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _timed(policy: Policy, judge: Judge, func: Any) -> Shell:
+    exception_types = policy.exception_types
+
+    async def shell(*args: Any, **kwargs: Any) -> Any:
+        attempt, base, timing = 1, policy.delay, Timing(policy.timeout)
+        try:
+            while True:
+                try:
+                    with timing:
+                        return await func(*args, **kwargs)
+                except FINAL:
+                    raise
+                except exception_types as exc:
+                    delay = judge.judge(exc, attempt, base, timing)
+                    if delay is None:
+                        raise
+                await asyncio.sleep(delay)
+                if timing.is_over_in(0):
+                    raise judge.oversleep(attempt, timing)
+                attempt += 1
+                base *= policy.backoff
+        except asyncio.CancelledError:
+            if not timing.cut:
+                raise
+            raise judge.time_out(attempt, timing)  # noqa: B904 - its cause is the last failure
+        finally:
+            # A failure refers to this frame, which would refer back to it.
+            timing.last_failure = None
+
+    return shell
+
+
+def _depositing(budget: RetryBudget, func: Any) -> Shell:
     async def attempt(*args: Any, **kwargs: Any) -> Any:
         result = await func(*args, **kwargs)
         budget.deposit()
