@@ -15,6 +15,8 @@ A benchmark is a module of this package with a function ``run(quick: bool) -> di
         # Optional: lines to plot. "log" names the logarithmic axes, "x", "y" or "xy".
         "plots": [{"name": "storm", "caption": "...", "x": "time, s", "y": "requests/s", "log": "",
                    "lines": {"dike": [[0, 1.0], [1, 2.0]]}}],
+        # Optional: paragraphs below, in Markdown; figures in them come from variables.
+        "text": ["..."],
     }
 
 Modules import each other as ``benchmarks.name``; ``virtual_clock`` (in the folder above) can be imported too. To run

@@ -26,18 +26,31 @@ SECTIONS = (
     "shared_limit",
     "scale",
 )
+PEERS = (
+    "aiodataloader",
+    "aiolimiter",
+    "anyio",
+    "async-batcher",
+    "backoff",
+    "batched",
+    "dike",
+    "hyx",
+    "numpy",
+    "ray",
+    "stamina",
+    "tenacity",
+)
 
 
 def machine() -> dict[str, Any]:
     """Say where the figures were taken."""
-    distributions = sorted((d.metadata["Name"], d.version) for d in metadata.distributions())
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(terse=True),
         "processor": processor(),
         "cpus": os.cpu_count(),
-        "distributions": dict(distributions),
+        "peers": {name: metadata.version(name) for name in PEERS if importlib.util.find_spec(name.replace("-", "_"))},
     }
 
 

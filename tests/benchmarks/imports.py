@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,12 @@ CONTENDERS = {
 }
 
 
-def imported(name: str) -> tuple[float, list[str]]:
+def imported(name: str, cache: str) -> tuple[float, list[str]]:
     """Return the seconds that an import takes in a fresh interpreter, and the modules that it adds."""
     modules = CONTENDERS[name]
     code = MEASURE.format(statement=f"import {modules}", without_numpy=name.endswith("without numpy"), own=modules)
-    environment = os.environ | {"PYTHONPATH": str(DIKE) if name == "dike" else ""}
+    environment = os.environ | {"PYTHONPATH": str(DIKE) if name == "dike" else "", "PYTHONPYCACHEPREFIX": cache}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is there in compiled form
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise ImportError(result.stderr.strip().rpartition("\n")[2])
@@ -66,8 +68,9 @@ def foreign(name: str, added: list[str]) -> int:
 
 def run(quick: bool) -> dict[str, Any]:
     rounds = 3 if quick else 21
-    found = measure.available({name: lambda name=name: imported(name)[1] for name in CONTENDERS})
-    times = measure.interleave({name: lambda name=name: imported(name)[0] for name in found}, rounds)
+    with tempfile.TemporaryDirectory() as cache:
+        found = measure.available({name: lambda name=name: imported(name, cache)[1] for name in CONTENDERS})
+        times = measure.interleave({name: lambda name=name: imported(name, cache)[0] for name in found}, rounds)
     rows = []
     for name in sorted(times, key=lambda name: statistics.median(times[name])):
         low, middle, high = statistics.quantiles(times[name], n=4)

@@ -69,9 +69,9 @@ def run(quick: bool) -> dict[str, Any]:
     return {
         "title": "Memory per pending call",
         "about": (
-            f"{count:,} calls wait, made by one `gather`; bytes per call as `tracemalloc` counts them, the task and the "
-            f"argument included. A bare task that waits for a future of its own takes {bare:,.0f}. dike copies what it is "
-            "given, so that a caller may reuse its container: a row of 128 float32 is there twice, with 512 bytes each."
+            f"{count:,} calls wait, made by one `gather`; bytes per call as `tracemalloc` counts them, with the task "
+            f"and the argument. A bare task that waits for a future of its own takes {bare:,.0f}. dike copies what it is "
+            "given, so that a caller may reuse its container: a row of 128 float32 is there twice."
         ),
         "tables": [
             {
