@@ -2,9 +2,10 @@
 
 from ._limit_jobs import limit_jobs
 from ._limiter import JobLimiter
+from ._shared import SharedLimit
 from ._too_many_calls import TooManyCalls
 
-__all__ = ["JobLimiter", "TooManyCalls", "limit_jobs"]
+__all__ = ["JobLimiter", "SharedLimit", "TooManyCalls", "limit_jobs"]
 
-for _public in (JobLimiter, TooManyCalls, limit_jobs):
+for _public in (JobLimiter, SharedLimit, TooManyCalls, limit_jobs):
     _public.__module__ = __name__
