@@ -1,7 +1,7 @@
 """Sphinx configuration: `hatch run docs:build` builds the site from the installed packages."""
 
+import importlib.metadata
 import runpy
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,21 @@ exclude_patterns = ["_build", "examples/**.md"]
 myst_enable_extensions = ["colon_fence", "deflist", "substitution"]
 myst_heading_anchors = 3
 myst_substitutions = {
-    name.replace("-", "_") + "_version": version(name) for name in ("dike", "dike-retry", "dike-limit", "dike-batch")
+    f"{name.replace('-', '_')}_version": importlib.metadata.version(name)
+    for name in ("dike", "dike-retry", "dike-limit", "dike-batch")
 }
 
 # What we link to in Python's own documentation, as a file: the build needs no network.
 intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory.txt")}
 
-autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "undoc-members": True}
+autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -61,7 +64,7 @@ html_theme_options = {
 html_copy_source = False
 html_show_sourcelink = False
 pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_dark_style = "github-dark"
 copybutton_selector = "div:not(.highlight-output) > div.highlight > pre"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

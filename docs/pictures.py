@@ -4,6 +4,7 @@ The build runs this. To draw them alone: `python docs/pictures.py DIRECTORY`.
 """
 
 import asyncio
+import itertools
 import logging
 import random
 import runpy
@@ -69,7 +70,7 @@ def simulate_retry_delays() -> Any:
     lines = {
         "delay=4": delays(delay=4),
         "delay=0.5, backoff=2": delays(delay=0.5, backoff=2),
-        "delay=0.5, backoff=2, max_delay=8": delays(delay=0.5, backoff=2, max_delay=8),
+        "delay=0.5, backoff=2,\nmax_delay=8": delays(delay=0.5, backoff=2, max_delay=8),
     }
     clouds = {
         jitter: [delays(delay=0.5, backoff=2, max_delay=8, jitter=jitter) for _ in range(60)] for jitter in (1, 0.25)
@@ -85,7 +86,7 @@ def draw_retry_delays(figure: Figure, look: Look, data: Any) -> None:
         left.plot(retries, slept, marker=marker, markersize=5, color=color, label=label)
     left.set(xlabel="retry", ylabel="seconds slept before it", xticks=retries, ylim=(0, 17))
     left.legend(loc="upper left")
-    spread = random.Random(0)
+    spread = random.Random(1)
     for (jitter, sleeps), color, shift in zip(clouds.items(), look.series, (-0.18, 0.18), strict=False):
         x = [retry + shift + spread.uniform(-0.13, 0.13) for _ in sleeps for retry in retries]
         right.scatter(x, [s for slept in sleeps for s in slept], s=7, alpha=0.7, color=color, label=f"jitter={jitter}")
@@ -208,21 +209,14 @@ def draw_goodput(figure: Figure, look: Look, data: Any) -> None:
 # A time line of batches
 
 ARRIVALS = (0, 2, 3, 20, 21, 22, 24, 26, 27, 29, 30, 55)
-POLICIES: dict[str, dict[str, Any]] = {
-    "target_batch_size=4, max_waiting_time=1": {"target_batch_size": 4, "max_waiting_time": 1},
-    "target_batch_size=100, max_waiting_time=0.01": {"target_batch_size": 100, "max_waiting_time": 0.01},
-    "..., max_concurrent_batches=1": {
-        "target_batch_size": 100,
-        "max_waiting_time": 0.01,
-        "max_concurrent_batches": 1,
-    },
-    "..., max_concurrent_batches=1, dispatch_when_idle=True": {
-        "target_batch_size": 100,
-        "max_waiting_time": 0.01,
-        "max_concurrent_batches": 1,
-        "dispatch_when_idle": True,
-    },
-}
+WAITING: dict[str, Any] = {"target_batch_size": 100, "max_waiting_time": 0.01}
+POLICIES: list[dict[str, Any]] = [
+    {"target_batch_size": 4, "max_waiting_time": 1},
+    WAITING,
+    WAITING | {"max_concurrent_batches": 1},
+    WAITING | {"max_concurrent_batches": 1, "dispatch_when_idle": True},
+    WAITING | {"max_concurrent_batches": 1, "dispatch_when_idle": True, "target_batch_size": 4, "max_batch_size": 4},
+]
 
 
 def time_line(options: dict[str, Any]) -> list[tuple[float, float, list[float]]]:
@@ -249,13 +243,15 @@ def time_line(options: dict[str, Any]) -> list[tuple[float, float, list[float]]]
 
 
 def simulate_batch_timeline() -> Any:
-    return {label: time_line(options) for label, options in POLICIES.items()}
+    return [
+        (", ".join(f"{name}={value}" for name, value in options.items()), time_line(options)) for options in POLICIES
+    ]
 
 
 def draw_batch_timeline(figure: Figure, look: Look, data: Any) -> None:
-    figure.set_size_inches(8, 6.4)
+    figure.set_size_inches(8, 8)
     rows = figure.subplots(len(data), 1, sharex=True)
-    for axes, (label, batches), color in zip(rows, data.items(), look.series, strict=True):
+    for axes, (label, batches), color in zip(rows, data, itertools.cycle(look.series), strict=False):
         draw_batches(axes, look, color, batches)
         axes.set_title(label, loc="left")
     rows[-1].set_xlabel("milliseconds")
