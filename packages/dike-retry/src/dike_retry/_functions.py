@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+_DESCRIPTORS: tuple[type[Any], ...] = (classmethod, staticmethod)
+
 
 def without_partial(func: Any) -> Any:
     """Return the callable inside any layers of `functools.partial`."""
@@ -19,7 +21,7 @@ def without_partial(func: Any) -> Any:
 def named(func: Any) -> Any:
     """Return the function that gives `func` its name; an object with ``__call__`` is named by its class."""
     func = without_partial(func)
-    return func if hasattr(func, "__qualname__") else type(func)
+    return func if hasattr(func, "__qualname__") else func.__class__
 
 
 def is_coroutine_function(func: Any) -> bool:
@@ -50,7 +52,7 @@ def wrap(
     Raises:
         ValueError: `func` is of no kind that can be wrapped.
     """
-    if isinstance(func, classmethod | staticmethod):
+    if isinstance(func, _DESCRIPTORS):
         return type(func)(wrap(func.__func__, coroutine=coroutine, async_generator=async_generator))
     if is_coroutine_function(func):
         shell = coroutine(func)
