@@ -3,7 +3,7 @@
 from logging import WARNING
 
 from dike_retry import _report
-from dike_retry._policy import Policy, holds_final
+from dike_retry._policy import GROUP, Policy, is_final
 from dike_retry._report import logger
 from dike_retry._tasks import current_task
 from dike_retry._timing import Timing
@@ -26,7 +26,7 @@ class Judge:
     def judge(self, exc: BaseException, attempt: int, base: float, timing: Timing | None = None) -> float | None:
         """Return the seconds to sleep before the next attempt, or `None` if `exc`, none of `FINAL`, has to come out."""
         task = current_task()
-        if (task is not None and task.cancelling()) or (isinstance(exc, BaseExceptionGroup) and holds_final(exc)):
+        if (task is not None and task.cancelling()) or (isinstance(exc, GROUP) and is_final(exc)):
             return None
         outcome = self._policy.decide(exc, attempt, base, timing)
         if isinstance(outcome, str):

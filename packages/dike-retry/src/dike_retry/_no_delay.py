@@ -1,6 +1,6 @@
 """A switch for tests: retry without waiting."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -8,7 +8,7 @@ waits_nothing: ContextVar[bool] = ContextVar("dike_retry.no_delay", default=Fals
 
 
 @contextmanager
-def no_delay() -> Iterator[None]:
+def no_delay() -> Generator[None, None, None]:
     """Make every sleep between attempts 0 seconds long inside the ``with`` block, for users' tests.
 
     All else stays as it is: attempts are counted, budgets are drawn on, and `asyncio.sleep` is still awaited, so other

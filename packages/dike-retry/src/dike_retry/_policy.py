@@ -5,7 +5,7 @@ import inspect
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from dike_retry import _functions
 from dike_retry._budget import RetryBudget
@@ -15,6 +15,7 @@ from dike_retry._report import FailedAttempt, Reason
 from dike_retry._timing import Timing
 
 FINAL = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+GROUP: type[BaseException] = BaseExceptionGroup
 
 
 class Policy:
@@ -57,8 +58,7 @@ class Policy:
         require(0 <= self.delay < math.inf, "delay", "finite and at least 0", delay)
         self.backoff = number("backoff", backoff)
         require(0 <= self.backoff < math.inf, "backoff", "finite and at least 0", backoff)
-        if not isinstance(log_exception_info, bool):
-            raise TypeError(f"log_exception_info must be a bool, but got {log_exception_info!r}")
+        _check_type("log_exception_info", log_exception_info, bool)
         self.log_exception_info = log_exception_info
         self.max_delay = math.inf if max_delay is None else seconds("max_delay", max_delay)
         require(self.max_delay >= self.delay, "max_delay", f"at least the delay of {self.delay:g}s", max_delay)
@@ -68,8 +68,8 @@ class Policy:
         require(self.timeout > 0, "timeout", "more than 0", timeout)
         _check_callback("retry_if", retry_if)
         self.retry_if = retry_if
-        if not isinstance(budget, RetryBudget | None):
-            raise TypeError(f"budget must be a RetryBudget, but got {budget!r}")
+        if budget is not None:
+            _check_type("budget", budget, RetryBudget)
         self.budget = budget
         _check_callback("on_failure", on_failure)
         self.on_failure = on_failure
@@ -109,11 +109,11 @@ class Policy:
         return delay
 
 
-def holds_final(group: BaseExceptionGroup[Any]) -> bool:
-    """Whether `group` holds one of the exceptions that are never retried, at any depth."""
-    return any(
-        holds_final(exc) if isinstance(exc, BaseExceptionGroup) else isinstance(exc, FINAL) for exc in group.exceptions
-    )
+def is_final(exc: BaseException) -> bool:
+    """Whether `exc` is one of the exceptions that are never retried, or a group that holds one, at any depth."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return isinstance(exc, FINAL)
+    return any(map(is_final, cast("BaseExceptionGroup[BaseException]", exc).exceptions))
 
 
 def _random_factor(jitter: float) -> float:
@@ -122,12 +122,17 @@ def _random_factor(jitter: float) -> float:
     return random.uniform(1 - jitter, 1)
 
 
-def _check_exception_types(value: Any) -> None:
+def _check_exception_types(value: type[Any] | tuple[type[Any], ...]) -> None:
     for kind in value if isinstance(value, tuple) else (value,):
         if not (inspect.isclass(kind) and issubclass(kind, BaseException)):
             raise TypeError(f"exception_types must be an exception type or a tuple of them, but got {value!r}")
         if issubclass(kind, FINAL):
             raise ValueError(f"exception_types must not name {kind.__name__}, which is never retried")
+
+
+def _check_type(name: str, value: object, expected: type) -> None:
+    if not isinstance(value, expected):
+        raise TypeError(f"{name} must be a {expected.__name__}, but got {value!r}")
 
 
 def _check_callback(name: str, value: Any) -> None:

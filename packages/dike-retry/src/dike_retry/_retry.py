@@ -9,12 +9,9 @@ from dike_retry._budget import RetryBudget
 from dike_retry._policy import Policy
 from dike_retry._report import FailedAttempt
 
-# A string, since classmethod and staticmethod cannot be subscripted when the program runs.
-F = TypeVar(
-    "F",
-    bound="Callable[..., Coroutine[Any, Any, Any] | AsyncIterator[Any]] "
-    "| classmethod[Any, ..., Any] | staticmethod[..., Any]",
-)
+_Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
+# A string, since classmethod and staticmethod take no subscripts when the program runs.
+F = TypeVar("F", bound="Callable[..., _Async] | classmethod[Any, ..., _Async] | staticmethod[..., _Async]")
 
 
 def retry(

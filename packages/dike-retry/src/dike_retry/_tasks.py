@@ -7,7 +7,7 @@ from typing import Any
 if sys.version_info >= (3, 12):
     from asyncio import current_task as current_task
 else:
-    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]
+    _current_tasks: dict[object, asyncio.Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
 
     def current_task() -> "asyncio.Task[Any] | None":
         """Return the running task.
