@@ -1,5 +1,6 @@
 """What others get to know of failed attempts: the hook, the log, the note on the exception."""
 
+import contextlib
 import logging
 from typing import Literal, NamedTuple
 
@@ -31,37 +32,25 @@ class FailedAttempt(NamedTuple):
 
 def log_retry(function: str, attempt: int, exc: BaseException, delay: float, *, with_traceback: bool) -> None:
     """Log that `exc` is answered with another attempt."""
-    # An exception's repr is foreign code: written by the logging machinery, a broken one would print a traceback there.
     logger.warning(
         "Caught exception %s. Retrying in %.3gs ...",
         _safe_repr(exc),
         delay,
         exc_info=exc if with_traceback else None,
-        extra={"function": function, "attempt": attempt, "delay": delay, "exception_type": type(exc).__name__},
+        extra=_fields(function, attempt, exc, delay),
     )
 
 
 def log_giving_up(function: str, attempt: int, exc: BaseException, reason: Reason) -> None:
     """Log that there were retries, but `exc` comes out, and say so on `exc` itself (PEP 678)."""
     text = f"gave up on {function} after {attempt} attempts ({reason})"
-    logger.info(
-        "%s: %s",
-        text,
-        _safe_repr(exc),
-        extra={
-            "function": function,
-            "attempt": attempt,
-            "delay": None,
-            "exception_type": type(exc).__name__,
-            "gave_up": reason,
-        },
-    )
-    try:
+    if logger.isEnabledFor(logging.INFO):
+        fields = _fields(function, attempt, exc, None)
+        logger.info("%s: %s", text, _safe_repr(exc), extra={**fields, "gave_up": reason})
+    # The note is a courtesy: an exception that takes none must still come out as itself.
+    with contextlib.suppress(Exception):
         if text not in getattr(exc, "__notes__", ()):
             exc.add_note(text)
-    except Exception:
-        # The note is a courtesy: an exception that takes none must still come out as itself.
-        logger.debug("No note could be put on %s", type(exc).__name__)
 
 
 def log_broken_hook(function: str) -> None:
@@ -69,7 +58,12 @@ def log_broken_hook(function: str) -> None:
     logger.exception("Ignored an exception in on_failure", extra={"function": function})
 
 
+def _fields(function: str, attempt: int, exc: BaseException, delay: float | None) -> dict[str, object]:
+    return {"function": function, "attempt": attempt, "delay": delay, "exception_type": type(exc).__name__}
+
+
 def _safe_repr(exc: BaseException) -> str:
+    # Not left to the logging machinery, which answers a broken repr with a traceback on standard error.
     try:
         return repr(exc)
     except Exception:

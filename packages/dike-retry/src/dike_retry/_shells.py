@@ -39,6 +39,7 @@ def async_generator(policy: Policy, func: Any) -> Callable[..., AsyncGenerator[A
         if started is None:
             return
         stream, item = started
+        del started
         # What follows is the `yield from` of PEP 380, which async generators lack.
         while True:
             sent = thrown = None

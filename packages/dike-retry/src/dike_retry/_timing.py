@@ -23,8 +23,9 @@ class Timing:
     def __init__(self, timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
-        self._task: asyncio.Task[object] | None = None
         self._deadline = self._started + timeout
+        self._task: asyncio.Task[object] | None = None
+        self._expired = False
         self.cut = False
         self.last_failure: BaseException | None = None
 
@@ -33,8 +34,9 @@ class Timing:
         return self._loop.time() - self._started
 
     def is_over_in(self, delay: float) -> bool:
-        """Whether the deadline is not later than `delay` seconds from now."""
-        return self._deadline < math.inf and self._loop.time() + delay >= self._deadline
+        """Whether the deadline has been met, or will be within `delay` seconds."""
+        # A timer may go off a little early on the clock of its loop, so the clock alone does not tell.
+        return self._expired or (self._deadline < math.inf and self._loop.time() + delay >= self._deadline)
 
     def remember(self, exc: BaseException) -> None:
         """Keep `exc` as the last failure, but only if there is a deadline, as its traceback keeps frames alive."""
@@ -44,12 +46,11 @@ class Timing:
     def __enter__(self) -> None:
         if self._deadline == math.inf:
             return
-        self._task = asyncio.current_task()
-        if self._task is None:
+        self._task = task = asyncio.current_task(self._loop)
+        if task is None:
             raise RuntimeError("retry with a timeout must be used inside a task")
-        self._cancelling = self._task.cancelling()
-        self._expired = False
-        self._handle = self._loop.call_at(self._deadline, self._expire, self._task)
+        self._cancelling = task.cancelling()
+        self._handle = self._loop.call_at(self._deadline, self._expire, task)
 
     def _expire(self, task: "asyncio.Task[object]") -> None:
         self._expired = True
@@ -58,9 +59,11 @@ class Timing:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._task is None:
+        # The task refers to its exception, whose traceback refers to the frame that holds this object.
+        task, self._task = self._task, None
+        if task is None:
             return
         self._handle.cancel()
         if self._expired:
-            only_ours = self._task.uncancel() <= self._cancelling
+            only_ours = task.uncancel() <= self._cancelling
             self.cut = only_ours and isinstance(exc, asyncio.CancelledError)
