@@ -12,7 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-DEMO = Path(__file__).parents[2] / "docs" / "examples" / "demo"
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "docs" / "examples" / "demo"
+ROW = re.compile(r"^\| (\S.*?) *\| +([\d,.]+)(?: ms)? \| +([\d,.]+)(?: ms)? \|$", re.M)
 
 pytestmark = [
     pytest.mark.real_time,
@@ -43,7 +45,9 @@ def test_the_demo_prints_a_table_of_what_it_measured_and_saves_a_picture(tmp_pat
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0, printed
 
-    rows = re.findall(r"^\| (\S.*?) *\| +(\S+).*\| +(\S+).*\|$", printed, re.M)
+    rows = ROW.findall(printed)
+    assert [name for name, *_ in rows] == [name for name, *_ in ROW.findall((ROOT / "README.md").read_text())]
+
     figures = {name: [float(figure.replace(",", "")) for figure in columns] for name, *columns in rows}
     plain, guarded = ({name: columns[i] for name, columns in figures.items()} for i in (0, 1))
     assert plain["requests"] == guarded["requests"] > 100

@@ -36,8 +36,7 @@ async def served(application: str, **environment: str) -> AsyncIterator[str]:
             raise SystemExit(f"{application} did not start")
         yield f"http://127.0.0.1:{port}"
     finally:
-        if process.returncode is None:
-            process.kill()
+        process.stdin.close()  # that is what a server leaves at
         await process.wait()
 
 
@@ -78,7 +77,7 @@ async def run(name: str, variant: str, seconds: float, progress: Progress) -> Ru
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=15, help="how long each of the two loads lasts (default: 15)")
+    parser.add_argument("--seconds", type=float, default=12, help="how long each of the two loads lasts (default: 12)")
     parser.add_argument("--picture", type=Path, default=Path("demo.png"), help="where to save it (default: demo.png)")
     options = parser.parse_args()
     columns = [TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn(), TextColumn("{task.fields[state]}")]

@@ -1,5 +1,6 @@
 """What came out, as a table and as a picture."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ def figures(run: Run) -> dict[str, str]:
     """Measure a run."""
     outcomes = [outcome(answer) for answer in run.answers]
     latencies = [answer.latency for answer in run.answers if outcome(answer) == "answered"]
-    percentiles = statistics.quantiles(latencies, n=100, method="inclusive")
+    few = len(latencies) < 2
+    percentiles = [math.nan] * 99 if few else statistics.quantiles(latencies, n=100, method="inclusive")
     return {
         "requests": f"{len(run.answers):,}",
         "answered per second": f"{len(latencies) / run.seconds:.0f}",
