@@ -38,10 +38,12 @@ myst_substitutions = {
 # What we link to in Python's own documentation, as a file: the build needs no network.
 intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory.txt")}
 
+# Type variables and protocols of private modules, which signatures name, have no entry of their own.
+nitpick_ignore_regex = [("py:class", r"dike_\w+\._.+")]
+
 autodoc_default_options = {"members": True, "undoc-members": True}
 autodoc_preserve_defaults = True
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 napoleon_numpy_docstring = False
@@ -100,9 +102,15 @@ def require_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any,
         logging.getLogger(__name__).warning("%s %s has no docstring", what, name)
 
 
+def skip_tuple_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple, which its docstring describes."""
+    return True if str(obj.__doc__).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     """Add what is ours to Sphinx."""
     app.add_lexer("output", TextLexer)
     app.add_directive("picture", Picture)
     app.connect("builder-inited", draw_pictures)
+    app.connect("autodoc-skip-member", skip_tuple_field)
     app.connect("autodoc-process-docstring", require_docstring, priority=0)

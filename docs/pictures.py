@@ -202,8 +202,9 @@ def draw_goodput(figure: Figure, look: Look, data: Any) -> None:
     left.set(xlabel="load / capacity", ylabel="answered in time / capacity", ylim=(0, 1.1))
     left.legend(loc="center right")
     right.axhline(PATIENCE, color=look.faint, linestyle="--", zorder=0)
-    right.text(0.1, PATIENCE * 1.1, "callers give up", color=look.text)
-    right.set(xlabel="load / capacity", ylabel="latency in seconds, slowest 1 %", yscale="log")
+    right.text(2.0, PATIENCE * 1.15, "callers give up", color=look.text)
+    right.set(xlabel="load / capacity", ylabel="latency in seconds, slowest 1 %", yscale="log", ylim=(0.1, 100))
+    right.yaxis.set_major_formatter("{x:g}")
 
 
 # A time line of batches
