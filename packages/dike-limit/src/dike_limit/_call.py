@@ -16,54 +16,19 @@ meanwhile, which also keeps the key's state alive. `is_stream` tells an async ge
 `__aexit__` sees what ended the call. With a `GeneratorExit` (a coroutine closed unfinished) it must not suspend.
 """
 
-import math
 import numbers
-from asyncio import get_running_loop
 from collections.abc import Hashable, Mapping
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ._functions import named
-from ._slots import TOLERANCE, LimitOfTheMoment, Slots
-from ._too_many_calls import TooManyCalls
+from ._loop_slots import LoopSlots
+from ._slots import Slots
+from ._too_many_calls import TooManyCalls, refusal
 
 if TYPE_CHECKING:
     from ._limiter import JobLimiter
-
-
-class LoopSlots:
-    """All slots of one limiter on one event loop, and its counters there.
-
-    Attributes:
-        admitted: How many calls have been admitted.
-        rejected: How many calls have been refused.
-        slots: The slots of a limiter without `key`.
-        by_key: The slots of each key of which something runs or waits.
-    """
-
-    __slots__ = ("admitted", "by_key", "rejected", "slots")
-
-    def __init__(self, limit: LimitOfTheMoment) -> None:
-        self.admitted = 0
-        self.rejected = 0
-        self.slots = Slots(limit)
-        self.by_key: dict[Hashable, Slots] = {}
-
-    def of(self, key: Hashable) -> Slots:
-        """Return the slots of `key`."""
-        slots = self.by_key.get(key)
-        if slots is None:
-            slots = self.by_key[key] = Slots(self.slots.limit, key)
-        return slots
-
-    def drop_if_idle(self, slots: Slots) -> None:
-        """Forget a key of which nothing runs or waits."""
-        if not slots.in_flight and not slots.waiting and slots is not self.slots:
-            del self.by_key[slots.key]
-
-    def all(self) -> list[Slots]:
-        """Return the slots of all keys, and those without."""
-        return [self.slots, *self.by_key.values()]
 
 
 class Call:
@@ -117,13 +82,15 @@ class Call:
             self.key = key(*self.args, **self.kwargs)
             if self.key is None:
                 return False
-            hash(self.key)
         share = limiter._share
         if callable(share):
             self.share = checked_share(share(*self.args, **self.kwargs))
         else:
             self.share = share
-        self.loop_slots = loop_slots = limiter._loops[get_running_loop()]
+        loop_slots: LoopSlots = limiter._loops.last
+        if loop_slots.runner._thread_id != get_ident():
+            loop_slots = limiter._loops.here()
+        self.loop_slots = loop_slots
         self.slots = loop_slots.slots if key is None else loop_slots.of(self.key)
         return True
 
@@ -131,26 +98,19 @@ class Call:
         """Take a slot of this event loop, or raise `TooManyCalls`."""
         slots = self.slots
         assert slots is not None
-        if slots.try_enter(self.share):
+        if slots.try_take(self.share):
             return
-        limiter = self.limiter
-        limit = slots.limit.value
-        if limiter._max_waiting_time and limit + TOLERANCE >= 1:
-            room = limiter._max_waiting_calls
-            if room is None:
-                room = math.ceil(limit - TOLERANCE)
-            if slots.waiting + 1 <= room:
-                try:
-                    if await slots.wait(self.share, limiter._max_waiting_time):
-                        return
-                except BaseException:
-                    self.loop_slots.drop_if_idle(slots)
-                    raise
+        try:
+            if slots.has_room() and await slots.wait(self.share):
+                return
+        except BaseException:
+            self.loop_slots.drop_if_idle(slots)
+            raise
         raise self.refusal()
 
     def admitted(self) -> None:
         """Count the call as admitted."""
-        self.loop_slots.admitted += 1
+        self.loop_slots.count_admitted()
 
     def give_back(self) -> None:
         """Free the slot of this event loop."""
@@ -165,17 +125,9 @@ class Call:
         assert slots is not None
         self.loop_slots.rejected += 1
         self.loop_slots.drop_if_idle(slots)
-        limit = self.limiter.limit
-        callee = "" if self.func is None else f" to function {named(self.func).__name__}"
-        return TooManyCalls(
-            f"Too many calls{callee}! limit={limit} exceeded",
-            function=None if self.func is None else named(self.func).__qualname__,
-            limit=limit,
-            in_flight=slots.in_flight,
-            waiting=slots.waiting,
-            key=self.key,
-            retry_after=retry_after,
-        )
+        name, qualname = (None, None) if self.func is None else names(self.func)
+        limit = self.limiter._limit.current()
+        return refusal(name, qualname, limit, slots.in_flight, slots.waiting, self.key, retry_after)
 
 
 def checked_share(share: Any) -> float:
@@ -187,3 +139,9 @@ def checked_share(share: Any) -> float:
     if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0 < float(share) <= 1:
         raise ValueError(f"share must be a number in (0, 1], but got {share!r}")
     return float(share)
+
+
+def names(func: Any) -> tuple[str, str]:
+    """Return the name and the qualified name of a function."""
+    func = named(func)
+    return func.__name__, func.__qualname__

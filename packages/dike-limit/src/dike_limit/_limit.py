@@ -1,11 +1,10 @@
 """The limit itself: a number, or something that knows better."""
 
-import math
 from typing import Any, ClassVar
 
 from . import _options
 from ._call import Call
-from ._slots import TOLERANCE, LimitOfTheMoment
+from ._slots import LimitOfTheMoment
 
 
 class Limit:
@@ -26,8 +25,8 @@ class Limit:
     def on_loop(self) -> LimitOfTheMoment:
         """Return what tells the running event loop's slots the limit of the moment, as `value`.
 
-        Called once for each event loop, when the first call comes. Whoever changes that value while calls may wait
-        calls `look_again` of the `Slots` afterwards.
+        Called once for each event loop, when the first call comes. Whoever changes that value calls `look` of the
+        `Slots` afterwards, so that those who wait profit from it.
         """
         raise NotImplementedError
 
@@ -40,11 +39,11 @@ class NumberLimit(Limit):
     """A number, the same on all event loops.
 
     Attributes:
+        given: The number as it was given.
         value: The number as a float.
-        ceiling: The number of slots.
     """
 
-    __slots__ = ("_given", "ceiling", "value")
+    __slots__ = ("given", "value")
 
     def __init__(self, limit: Any) -> None:
         self.set(limit)
@@ -53,9 +52,8 @@ class NumberLimit(Limit):
         """Change the limit."""
         value = _options.number("limit", limit)
         _options.require(value >= 0, "limit", ">= 0", limit)
-        self._given: float = limit
+        self.given: float = limit
         self.value = value
-        self.ceiling = math.floor(value + TOLERANCE) if value < math.inf else value
 
     def on_loop(self) -> LimitOfTheMoment:
         """Return itself."""
@@ -63,4 +61,4 @@ class NumberLimit(Limit):
 
     def current(self) -> float:
         """Return the number as it was given."""
-        return self._given
+        return self.given

@@ -1,41 +1,21 @@
 """The decorator."""
 
-import threading
-from asyncio import AbstractEventLoop, get_running_loop
+from asyncio import get_running_loop
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
+from threading import get_ident
 from typing import Any, TypeVar
 
 from . import _options
-from ._call import LoopSlots, checked_share
-from ._functions import is_coroutine_function, named, wrap
+from ._call import checked_share, names
+from ._functions import is_coroutine_function, wrap
 from ._limit import Limit, NumberLimit
-from ._loops import PerLoop
-from ._too_many_calls import TooManyCalls
+from ._loop_slots import EachLoopSlots, LoopSlots
+from ._slots import Slots
+from ._too_many_calls import refusal
 
 F = TypeVar("F")
-
-
-class _Loops(PerLoop[LoopSlots]):
-    """The slots of each event loop, and the counters of those that are gone."""
-
-    __slots__ = ("_lock", "admitted", "rejected")
-
-    def __init__(self, factory: Callable[[], LoopSlots]) -> None:
-        super().__init__(factory)
-        self.admitted = 0
-        self.rejected = 0
-        self._lock = threading.Lock()
-
-    def __missing__(self, loop: AbstractEventLoop) -> LoopSlots:
-        with self._lock:
-            for other in list(self):
-                if other.is_closed():
-                    gone = self.pop(other)
-                    self.admitted += gone.admitted
-                    self.rejected += gone.rejected
-        return super().__missing__(loop)
 
 
 class JobLimiter:
@@ -59,8 +39,8 @@ class JobLimiter:
         else:
             try:
                 self._limit = NumberLimit(limit)
-            except ValueError:
-                raise ValueError("Error when wrapping f(). Limit must be >= 0!") from None
+            except ValueError as error:
+                raise ValueError("Error when wrapping f(). Limit must be >= 0!") from error
         self._max_waiting_time = _options.seconds("max_waiting_time", max_waiting_time)
         _options.require(self._max_waiting_time >= 0, "max_waiting_time", ">= 0", max_waiting_time)
         if max_waiting_calls is not None:
@@ -79,16 +59,11 @@ class JobLimiter:
             self._share: float | Callable[..., float] = share
         else:
             self._share = checked_share(share)
-        self._loops = _Loops(lambda: LoopSlots(self._limit.on_loop()))
+        self._loops = EachLoopSlots(self._new_loop_slots)
 
     def __call__(self, func: F) -> F:
         """Limit a coroutine function or an async generator function."""
-        is_plain = (
-            isinstance(self._limit, NumberLimit)
-            and not self._max_waiting_time
-            and self._key is None
-            and self._share == 1.0
-        )
+        is_plain = isinstance(self._limit, NumberLimit) and self._key is None and self._share == 1.0
         wrapped: F = wrap(
             func,
             coroutine=self._plain_coroutine if is_plain else self._coroutine,
@@ -115,69 +90,62 @@ class JobLimiter:
         if not isinstance(self._limit, NumberLimit):
             raise AttributeError(f"limit cannot be set, since it was given as {self._limit!r}")
         self._limit.set(limit)
-        for loop_slots in self._here():
-            for slots in loop_slots.all():
-                slots.look_again()
+        self._loops.forget_last()
+        # Those who wait on other event loops are theirs to wake: a future must not be touched from another thread.
+        with suppress(RuntimeError):
+            for slots in self._loops.here().all():
+                slots.look()
 
     @property
     def in_flight(self) -> int:
         """How many calls run: on the running event loop, or on all if there is none."""
-        return sum(slots.in_flight for loop_slots in self._seen() for slots in loop_slots.all())
+        return sum(each.in_flight for each in self._loops.in_view())
 
     @property
     def waiting(self) -> int:
         """How many calls wait: on the running event loop, or on all if there is none."""
-        return sum(slots.waiting for loop_slots in self._seen() for slots in loop_slots.all())
+        return sum(each.waiting for each in self._loops.in_view())
 
     @property
     def admitted(self) -> int:
         """How many calls have been admitted so far: on the running event loop, or on all if there is none."""
-        return sum(loop_slots.admitted for loop_slots in self._seen())
+        return sum(each.admitted for each in self._loops.in_view())
 
     @property
     def rejected(self) -> int:
         """How many calls have been refused so far: on the running event loop, or on all if there is none."""
-        return sum(loop_slots.rejected for loop_slots in self._seen())
+        return sum(each.rejected for each in self._loops.in_view())
 
-    def _here(self) -> list[LoopSlots]:
-        try:
-            loop = get_running_loop()
-        except RuntimeError:
-            return []
-        return [self._loops[loop]] if loop in self._loops else []
-
-    def _seen(self) -> list[LoopSlots]:
-        try:
-            return [self._loops[get_running_loop()]]
-        except RuntimeError:
-            return list(self._loops.values())
+    def _new_loop_slots(self) -> LoopSlots:
+        loop = get_running_loop()
+        limit = self._limit.on_loop()
+        return LoopSlots(loop, lambda key: Slots(loop, limit, self._max_waiting_time, self._max_waiting_calls, key))
 
     def _plain_coroutine(self, func: Any) -> Any:
-        # The shell for a plain number and no options, which is on the path of every call of most users.
+        # The shell for a plain number, neither key nor share: on the path of every call of most users.
         loops = self._loops
         limit = self._limit
-        assert isinstance(limit, NumberLimit)
-        name = named(func).__name__
-        qualname = named(func).__qualname__
+        name, qualname = names(func)
 
         async def limited(*args: Any, **kwargs: Any) -> Any:
-            loop_slots = loops[get_running_loop()]
-            slots = loop_slots.slots
-            if slots.in_flight >= limit.ceiling:
-                loop_slots.rejected += 1
-                raise TooManyCalls(
-                    f"Too many calls to function {name}! limit={limit.current()} exceeded",
-                    function=qualname,
-                    limit=limit.current(),
-                    in_flight=slots.in_flight,
-                    waiting=0,
-                )
-            slots.in_flight += 1
-            loop_slots.admitted += 1
+            here = loops.last
+            if here.runner._thread_id != get_ident():
+                here = loops.here()
+            slots = here.slots
+            admitted = slots.admitted
+            if admitted < slots.admissible:
+                slots.admitted = admitted + 1
+            elif slots.max_waiting_time and slots.has_room() and await slots.wait(1.0):
+                here.count_admitted()
+            else:
+                here.rejected += 1
+                raise refusal(name, qualname, limit.current(), slots.in_flight, slots.waiting)
             try:
-                return await func(*args, **kwargs)
+                return await (func(*args, **kwargs) if kwargs else func(*args))
             finally:
-                slots.in_flight -= 1
+                slots.admissible += 1
+                if slots.waiting:
+                    slots.hand_over()
 
         return limited
 

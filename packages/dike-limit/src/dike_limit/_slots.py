@@ -9,13 +9,13 @@ Nobody waits who could run, so every bound is at most `in_flight`, and it follow
   longest. Handing over takes the same time whatever the number of waiters and of shares.
 
 A slot is handed over, not put back: it counts as taken from the moment at which its new owner is woken, so that no
-newcomer can steal it. Only a change of the limit makes a walk along the whole queue necessary.
+newcomer can steal it. Only a change of the limit asks for a walk along the queue, if the shares differ.
 
 All waiters have the same time to wait, so they also run out of it in order of arrival, and one timer serves them all.
 """
 
 import math
-from asyncio import AbstractEventLoop, Future, TimerHandle, get_running_loop
+from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import OrderedDict
 from collections.abc import Hashable
 from contextlib import suppress
@@ -24,180 +24,250 @@ from typing import Protocol
 # So that 100 * 0.29, which is 28.999999999999996 in floats, means 29.
 TOLERANCE = 1e-9
 
+# As many slots as an infinite limit has.
+_INFINITELY_MANY = 1 << 62
+
 
 class LimitOfTheMoment(Protocol):
     """Whatever tells how many calls may run now."""
 
-    value: float
+    @property
+    def value(self) -> float:
+        """The limit: a number >= 0, infinity included."""
 
 
-class _Waiter:
-    __slots__ = ("arrival", "deadline", "future", "lane", "share")
-
-    def __init__(self, future: Future[bool], arrival: int, share: float, deadline: float) -> None:
-        self.future = future
-        self.arrival = arrival
-        self.share = share
-        self.deadline = deadline
-        self.lane: _Lane | None = None
-
-
-class _Lane(OrderedDict[_Waiter, None]):
-    # Not a plain dict: that gets slow when it is emptied from the front, and a list or deque when from the middle.
-    __slots__ = ("bound", "share")
-
-    bound: int
-    share: float | None  # None if the waiters' shares differ.
+# What is known of a waiter: its future, its share, its deadline on the loop's clock.
+_Waiter = tuple[Future[bool], float, float]
+# By number of arrival. Not a plain dict: to find the first in one that is emptied from the front gets slow.
+_Lane = OrderedDict[int, _Waiter]
 
 
 class Slots:
     """The slots and the queue of one key on one event loop.
 
+    Two counters are made for the path of a call with the full share that finds a free slot: it compares them, and adds
+    1 to `admitted` now and to `admissible` when it ends.
+
+    Args:
+        loop: The event loop.
+        limit: Tells the limit of the moment.
+        max_waiting_time: How long a call may wait, in seconds.
+        max_waiting_calls: How many calls may wait; `None` for as many as the limit, rounded up.
+        key: The key.
+
     Attributes:
-        in_flight: How many slots are taken.
-        waiting: How many calls wait for one.
-        limit: Tells the limit of the moment in its `value`.
+        admitted: How many calls have been admitted so far, as far as they are counted here.
+        admissible: `admitted` and as many more as there are free slots; less than `admitted` after the limit has sunk.
+        waiting: How many calls wait.
+        max_waiting_time: How long a call may wait, in seconds.
         key: The key.
     """
 
-    __slots__ = ("_arrivals", "_lanes", "_seen", "_timer", "in_flight", "key", "limit", "waiting")
+    __slots__ = (
+        "_arrivals",
+        "_ceiling",
+        "_lanes",
+        "_limit",
+        "_limit_seen",
+        "_loop",
+        "_max_waiting_calls",
+        "_share",
+        "_timer",
+        "admissible",
+        "admitted",
+        "key",
+        "max_waiting_time",
+        "waiting",
+    )
 
-    def __init__(self, limit: LimitOfTheMoment, key: Hashable = None) -> None:
-        self.in_flight = 0
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        limit: LimitOfTheMoment,
+        max_waiting_time: float = 0.0,
+        max_waiting_calls: float | None = None,
+        key: Hashable = None,
+    ) -> None:
+        self.admitted = 0
+        self.admissible = 0
         self.waiting = 0
-        self.limit = limit
+        self.max_waiting_time = max_waiting_time
         self.key = key
-        self._seen = limit.value
-        self._lanes: dict[int, _Lane] = {}
+        self._loop = loop
+        self._limit = limit
+        self._max_waiting_calls = max_waiting_calls
         self._arrivals = 0
+        self._lanes: dict[int, _Lane] = {}
+        self._share: float | None = None  # That of all who wait; None if they differ.
         self._timer: TimerHandle | None = None
+        self._ceiling = 0  # How many slots there are.
+        self._limit_seen = 0.0  # That by which they are counted, and the lanes sorted.
+        self.look()
 
-    def try_enter(self, share: float = 1.0) -> bool:
-        """Take a slot if `share` of the limit leaves one."""
-        if self._lanes and self._seen != self.limit.value:
-            self.look_again()
-        if self.in_flight + 1 <= self.limit.value * share + TOLERANCE:
-            self.in_flight += 1
+    @property
+    def in_flight(self) -> int:
+        """How many slots are taken."""
+        return self._ceiling + self.admitted - self.admissible
+
+    def look(self) -> None:
+        """If the limit has changed, hand over what slots there are to those who wait, in order of arrival."""
+        limit = self._limit.value
+        if limit == self._limit_seen:
+            return
+        self._limit_seen = limit
+        ceiling = math.floor(limit + TOLERANCE) if limit < _INFINITELY_MANY else _INFINITELY_MANY
+        self.admissible += ceiling - self._ceiling
+        self._ceiling = ceiling
+        if not self._lanes:
+            return
+        lanes = self._lanes
+        self._lanes = {}
+        if self._share is not None:
+            # One lane, which stays together.
+            for lane in lanes.values():
+                while lane and self._fits(self._share):
+                    _, (future, _, _) = lane.popitem(last=False)
+                    self.waiting -= 1
+                    self._wake(future)
+                if lane:
+                    self._lanes[self._bound(self._share)] = lane
+        else:
+            # Whoever is passed over is so for good, since every slot handed over leaves fewer. So one walk is enough.
+            for arrival, waiter in sorted(item for lane in lanes.values() for item in lane.items()):
+                future, share, _ = waiter
+                if self._fits(share):
+                    self.waiting -= 1
+                    self._wake(future)
+                else:
+                    self._join(arrival, waiter)
+        if not self._lanes:
+            self._stop_timer()
+
+    def take(self) -> None:
+        """Take a slot, whether or not there is one."""
+        self.admissible -= 1
+
+    def try_take(self, share: float) -> bool:
+        """Take a slot, if there is one within this share of the limit."""
+        self.look()
+        if self._fits(share):
+            self.admissible -= 1
             return True
         return False
 
-    def leave(self) -> None:
-        """Give a slot back: it goes to the first waiter whose share admits it."""
-        self.in_flight -= 1
-        if not self._lanes:
-            return
-        if self._seen != self.limit.value:
-            self.look_again()
-            return
-        lane = self._lanes.get(self.in_flight + 1)
-        while lane:
-            waiter = next(iter(lane))
-            self._remove(waiter)
-            if self._hand_over(waiter):
-                return
+    def has_room(self) -> bool:
+        """Whether a call for which `try_take` has failed may wait."""
+        limit = self._limit.value
+        if not self.max_waiting_time or limit + TOLERANCE < 1:
+            return False
+        room = self._max_waiting_calls
+        return self.waiting < (math.ceil(limit - TOLERANCE) if room is None else room - TOLERANCE)
 
-    async def wait(self, share: float, max_waiting_time: float) -> bool:
-        """Wait for a slot after `try_enter` has failed.
-
-        Returns:
-            Whether a slot has been handed over within `max_waiting_time` seconds, which must be the same for all calls.
-        """
-        loop = get_running_loop()
-        self._seen = self.limit.value
-        self._arrivals += 1
-        waiter = _Waiter(loop.create_future(), self._arrivals, share, loop.time() + max_waiting_time)
-        self._join(waiter)
+    async def wait(self, share: float) -> bool:
+        """Wait, right after `try_take` has failed; return whether a slot has been handed over in time."""
+        future: Future[bool] = self._loop.create_future()
+        deadline = self._loop.time() + self.max_waiting_time
+        self._arrivals = arrival = self._arrivals + 1
+        self._join(arrival, (future, share, deadline))
         self.waiting += 1
         if self._timer is None:
-            self._set_timer(loop, waiter.deadline)
+            self._set_timer(deadline)
         try:
-            return await waiter.future
+            return await future
         except BaseException:
-            # Cancelled, or closed with its event loop.
-            if waiter.lane is not None:
-                self._remove(waiter)
-            elif not waiter.future.cancelled() and waiter.future.result():
-                self.leave()
+            # Cancelled, or closed unfinished.
+            if future.done() and not future.cancelled():
+                if future.result():
+                    self.leave()
+            else:
+                self._depart(arrival, share)
             raise
 
-    def look_again(self) -> None:
-        """Reconsider all who wait, in order of arrival, since the limit has changed."""
-        self._seen = self.limit.value
-        lanes = list(self._lanes.values())
-        if len(lanes) == 1 and (share := lanes[0].share):
-            # All alike, as when the share is the same for all calls: no need to walk to the end of the queue.
-            (lane,) = lanes
-            while lane and self.in_flight + 1 <= self._seen * share + TOLERANCE:
-                waiter = next(iter(lane))
-                self._remove(waiter)
-                self._hand_over(waiter)
-            if lane:
-                del self._lanes[lane.bound]
-                lane.bound = math.floor(self._seen * share + TOLERANCE)
-                self._lanes[lane.bound] = lane
-            return
-        # Whoever is passed over stays so, since with each slot handed over it gets harder: one walk is enough.
-        for waiter in sorted((waiter for lane in lanes for waiter in lane), key=lambda waiter: waiter.arrival):
-            if self.in_flight + 1 <= self._seen * waiter.share + TOLERANCE:
-                self._remove(waiter)
-                self._hand_over(waiter)
-        waiters = sorted((waiter for lane in lanes for waiter in lane), key=lambda waiter: waiter.arrival)
-        self._lanes = {}
-        for waiter in waiters:
-            self._join(waiter)
+    def leave(self) -> None:
+        """Give a slot back."""
+        self.admissible += 1
+        if self.waiting:
+            self.hand_over()
 
-    def _join(self, waiter: _Waiter) -> None:
-        bound = math.floor(self._seen * waiter.share + TOLERANCE)
+    def hand_over(self) -> None:
+        """Hand a slot that has just been given back to the first waiter whose share admits it."""
+        if self._limit_seen != self._limit.value:
+            self.look()
+            return
+        bound = self._ceiling + self.admitted - self.admissible + 1
+        lane = self._lanes.get(bound)
+        while lane:
+            _, (future, _, _) = lane.popitem(last=False)
+            self.waiting -= 1
+            if not lane:
+                self._drop_lane(bound)
+            if self._wake(future):
+                return
+
+    def _fits(self, share: float) -> bool:
+        return self.in_flight + 1 <= self._limit_seen * share + TOLERANCE
+
+    def _bound(self, share: float) -> int:
+        return math.floor(self._limit_seen * share + TOLERANCE)
+
+    def _join(self, arrival: int, waiter: _Waiter) -> None:
+        _, share, _ = waiter
+        if not self._lanes:
+            self._share = share
+        elif share != self._share:
+            self._share = None
+        bound = self._bound(share)
         lane = self._lanes.get(bound)
         if lane is None:
-            lane = self._lanes[bound] = _Lane()
-            lane.bound = bound
-            lane.share = waiter.share
-        elif lane.share != waiter.share:
-            lane.share = None
-        lane[waiter] = None
-        waiter.lane = lane
+            lane = self._lanes[bound] = OrderedDict()
+        lane[arrival] = waiter
 
-    def _remove(self, waiter: _Waiter) -> None:
-        lane = waiter.lane
-        assert lane is not None
-        del lane[waiter]
-        waiter.lane = None
-        self.waiting -= 1
-        if not lane:
-            del self._lanes[lane.bound]
-            if not self._lanes and self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def _depart(self, arrival: int, share: float) -> None:
+        bound = self._bound(share)
+        lane = self._lanes.get(bound)
+        if lane is not None and lane.pop(arrival, None) is not None:
+            self.waiting -= 1
+            if not lane:
+                self._drop_lane(bound)
 
-    def _hand_over(self, waiter: _Waiter) -> bool:
-        if waiter.future.done():
-            # Cancelled, only its task does not know yet.
+    def _drop_lane(self, bound: int) -> None:
+        del self._lanes[bound]
+        if not self._lanes:
+            self._stop_timer()
+
+    def _wake(self, future: Future[bool]) -> bool:
+        if future.done():
+            # Cancelled, and its task will learn of it in a moment.
             return False
-        self.in_flight += 1
-        # If its event loop is closed, it leaves when it is collected.
+        self.admissible -= 1
+        # If the event loop is closed, nobody is left to wake: the slot comes back when the waiter is collected.
         with suppress(RuntimeError):
-            waiter.future.set_result(True)
+            future.set_result(True)
         return True
 
-    def _set_timer(self, loop: AbstractEventLoop, deadline: float) -> None:
+    def _set_timer(self, deadline: float) -> None:
         if deadline < math.inf:
-            self._timer = loop.call_at(deadline, self._time_is_up)
+            self._timer = self._loop.call_at(deadline, self._expire, deadline)
 
-    def _time_is_up(self) -> None:
-        loop = get_running_loop()
-        assert self._timer is not None
-        # A timer may come early by as much as the clock's resolution.
-        now = max(self._timer.when(), loop.time())
-        if self._seen != self.limit.value:
-            self.look_again()
-        for lane in list(self._lanes.values()):
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self, deadline: float) -> None:
+        self.look()
+        # A timer may come early, by the resolution of the clock.
+        now = max(self._loop.time(), deadline)
+        for bound, lane in list(self._lanes.items()):
             while lane:
-                waiter = next(iter(lane))
-                if waiter.deadline > now:
+                arrival, (future, _, due) = next(iter(lane.items()))
+                if due > now:
                     break
-                self._remove(waiter)
-                if not waiter.future.done():
-                    waiter.future.set_result(False)
+                del lane[arrival]
+                self.waiting -= 1
+                if not future.done():
+                    future.set_result(False)
+            if not lane:
+                self._drop_lane(bound)
         if self._lanes:
-            self._set_timer(loop, min(next(iter(lane)).deadline for lane in self._lanes.values()))
+            self._set_timer(min(next(iter(lane.values()))[2] for lane in self._lanes.values()))
