@@ -50,7 +50,7 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "processor": processor(),
         "cpus": os.cpu_count(),
-        "peers": {name: metadata.version(name) for name in PEERS if importlib.util.find_spec(name.replace("-", "_"))},
+        "peers": {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in PEERS},
     }
 
 

@@ -70,8 +70,8 @@ def run(quick: bool) -> dict[str, Any]:
         "title": "Memory per pending call",
         "about": (
             f"{count:,} calls wait, made by one `gather`; bytes per call as `tracemalloc` counts them, with the task "
-            f"and the argument. A bare task that waits for a future of its own takes {bare:,.0f}. dike copies what it is "
-            "given, so that a caller may reuse its container: a row of 128 float32 is there twice."
+            f"and the argument. A bare task that waits for a future of its own takes {bare:,.0f}. dike copies what it "
+            "is given, so that a caller may reuse its container: a row of 128 float32 is there twice."
         ),
         "tables": [
             {
