@@ -4,7 +4,6 @@ Each package of dike stands alone, so each has this file; a test keeps the copie
 """
 
 import math
-import numbers
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +15,7 @@ def number(name: str, value: Any) -> float:
         TypeError: `value` is not a number, or is a bool, which would silently pass for 0 or 1.
         ValueError: `value` is not a number that a float can hold, NaN included.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(f"{name} must be a number, but got {value!r}")
     try:
         result = float(value)
@@ -35,7 +34,7 @@ def seconds(name: str, value: Any) -> float:
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(f"{name} must be a number of seconds or a timedelta, but got {value!r}")
     return number(name, value)
 
@@ -44,3 +43,11 @@ def require(condition: bool, name: str, requirement: str, value: Any) -> None:
     """Raise `ValueError` unless `condition` holds: ``{name} must be {requirement}, but got {value!r}``."""
     if not condition:
         raise ValueError(f"{name} must be {requirement}, but got {value!r}")
+
+
+def _is_real(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return not isinstance(value, bool)
+    import numbers  # Late, as few have numbers of other types, such as numpy's.
+
+    return isinstance(value, numbers.Real)
