@@ -1,6 +1,5 @@
 """One limit for many processes and machines, kept in Redis."""
 
-import hashlib
 import logging
 import math
 import threading
@@ -53,16 +52,16 @@ class SharedCall(Call):
         may_wait = max_waiting_time > 0 and limit.current() + TOLERANCE >= 1
         self._lease = lease = limit.new_lease(self.key, self.share, may_wait)
         # It counts as in flight while it asks, and so keeps the state of its key.
-        slots.in_flight += 1
+        slots.take()
         try:
             may_run = await lease.ask()
             if not may_run and lease.patient and slots.has_room():
-                slots.in_flight -= 1
+                slots.leave()
                 slots.waiting += 1
                 try:
                     may_run = await lease.wait(deadline - time())
                 finally:
-                    slots.in_flight += 1
+                    slots.take()
                     slots.waiting -= 1
         except BaseException as exception:
             self.give_back()
@@ -151,6 +150,9 @@ class SharedLimit(Limit):
         lease: float | timedelta = 10.0,
         when_unreachable: Mode = "local",
     ) -> None:
+        # Imported here, since both take long, and not everybody needs them.
+        from hashlib import sha1
+
         try:
             from redis.exceptions import NoScriptError
         except ImportError:
@@ -174,7 +176,7 @@ class SharedLimit(Limit):
         self._name = name
         self._mode: Mode = when_unreachable
         self._no_script = NoScriptError
-        self._sha = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+        self._sha = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
         self._links = PerLoop(self._new_link)
         self._lock = threading.Lock()
 

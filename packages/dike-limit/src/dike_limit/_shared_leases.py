@@ -12,7 +12,6 @@ import asyncio
 import logging
 import math
 import os
-import random
 from asyncio import Future, Task, TimerHandle, get_running_loop
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -25,8 +24,8 @@ logger = logging.getLogger("dike")
 # How long one try to reach the server may take, and how long nobody tries after one that failed, in seconds.
 TRY = 0.25
 PAUSE = 1.0
-# Whoever waits looks again after a time between these, in seconds.
-POLL = (0.025, 0.075)
+# After how many seconds, give or take a half, whoever waits looks again.
+POLL = 0.05
 # How many sorted sets may have an exchange at the same time: each takes a connection of the client.
 CONNECTIONS = 16
 # For how many turns a loop that may have stood still reads what has come meanwhile, before it says that nothing has.
@@ -356,13 +355,14 @@ class Line:
         leaving = list(self._leaving)
         staying = list(self._running) if self._renews else []
         self._renews = False
+        waiting = list(self._asking)
         asking: list[Lease] = []
-        for lease in list(self._asking):
-            if self._is_full(lease, len(self._running) + len(asking)):
-                self._refuse(lease, self._oldest_ends())
-            else:
+        for lease in waiting:
+            if not self._is_full(lease, len(self._running) + len(asking)):
                 asking.append(lease)
         if not (leaving or staying or asking):
+            for lease in waiting:
+                self._refuse(lease, self._oldest_ends())
             return
         arguments: list[Any] = [max(1, round(link.lease * 1000)), len(leaving), len(staying)]
         arguments += [lease.id for lease in leaving]
@@ -392,15 +392,19 @@ class Line:
             link.on_lost(lost_here)
         for lease in staying:
             lease.ends = ends
-        for lease, may_run in zip(asking, entered, strict=True):
-            if may_run:
+        answers = dict(zip(asking, entered, strict=True))
+        for lease in waiting:
+            if answers.get(lease):
                 lease.ends = ends
-            if lease in self._asking:
-                if may_run:
-                    self._admit(lease)
-                else:
-                    lease.sent = False
-                    self._refuse(lease, oldest_ends / 1000 if oldest_ends >= 0 else None)
+            if lease not in self._asking:
+                continue
+            if lease not in answers:
+                self._refuse(lease, self._oldest_ends())
+            elif answers[lease]:
+                self._admit(lease)
+            else:
+                lease.sent = False
+                self._refuse(lease, oldest_ends / 1000 if oldest_ends >= 0 else None)
 
     def _go_on_alone(self) -> None:
         self.answer_alone(list(self._asking))
@@ -414,7 +418,8 @@ class Line:
         if self._has_news or (task.cancelled() and (self._asking or self._leaving)):
             self._wake()
         elif self._asking and not self._link.is_silent():
-            self._poll = self._link.loop.call_later(random.uniform(*POLL), self._wake)
+            # Half of it to one and a half. (To import `random` would take longer than to import the rest.)
+            self._poll = self._link.loop.call_later(POLL * (0.5 + os.urandom(1)[0] / 255), self._wake)
         self._drop_if_idle()
 
     def _stop_polling(self) -> None:
