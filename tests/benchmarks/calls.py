@@ -77,7 +77,7 @@ def run(quick: bool) -> dict[str, Any]:
     return {
         "title": "The cost of a call",
         "about": (
-            "Whole times of `await f()`, where `f` itself does nothing. The contenders take turns of about a "
+            "Whole processor times of `await f()`, where `f` itself does nothing. The contenders take turns of about a "
             f"millisecond, {rounds} times; the ratios are taken turn by turn, and the spread is their middle half."
         ),
         "tables": [

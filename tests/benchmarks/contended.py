@@ -22,9 +22,9 @@ def bare(func: limiters.Func, limit: int) -> limiters.Func:
 
 async def all_at_once(limited: measure.Call, tasks: int) -> float:
     """Return the seconds per task."""
-    start = time.perf_counter()
+    start = time.process_time()
     await asyncio.gather(*(limited() for _ in range(tasks)))
-    return (time.perf_counter() - start) / tasks
+    return (time.process_time() - start) / tasks
 
 
 def measured(makers: dict[str, limiters.Make], tasks: int, rounds: int) -> dict[str, list[float]]:
@@ -67,7 +67,7 @@ def run(quick: bool) -> dict[str, Any]:
         "title": "Waiting for a slot",
         "about": (
             f"Tasks made by one `gather`, each of which needs one of {SLOTS} slots and holds it for one turn of the "
-            "loop. Whole times per task, the task itself included."
+            "loop. Whole processor times per task, the task itself included."
         ),
         "tables": [measure.by_size(f"us per task on {SLOTS} slots", times, "asyncio.Semaphore")],
         "targets": targets,

@@ -1,4 +1,7 @@
-"""Fair timing on a machine that is busy with other things: contenders take turns, and ratios are taken turn by turn."""
+"""Fair timing on a machine that is busy with other things.
+
+Contenders take turns, ratios are taken turn by turn, and what is counted is this process's time on a processor.
+"""
 
 import asyncio
 import statistics
@@ -48,7 +51,7 @@ def per_call(
     """
 
     async def run(call: Call, count: int) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         if allowed is None:
             for _ in range(count):
                 await call()
@@ -58,7 +61,7 @@ def per_call(
                     await call()
                 except allowed:
                     pass
-        return (time.perf_counter() - start) / count
+        return (time.process_time() - start) / count
 
     def turn(call: Call) -> Callable[[], float]:
         runner.run(run(call, 100))  # warm: caches and adaptive bytecode
