@@ -8,7 +8,9 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import directives
 from pygments.lexers.special import TextLexer
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -40,6 +42,9 @@ intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory
 
 # Type variables and protocols of private modules, which signatures name, have no entry of their own.
 nitpick_ignore_regex = [("py:class", r"dike_\w+\._.+")]
+
+# In a docstring `name` is a link if it is the name of something that has an entry, else plain code.
+default_role = "py:obj"
 
 autodoc_default_options = {"members": True, "undoc-members": True}
 autodoc_preserve_defaults = True
@@ -107,10 +112,16 @@ def skip_tuple_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, op
     return True if str(obj.__doc__).startswith("Alias for field number") else None
 
 
+def leave_as_code(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Node | None:
+    """Take `name` for plain code where nothing of that name has an entry."""
+    return content if node["reftype"] == "obj" else None
+
+
 def setup(app: Sphinx) -> None:
     """Add what is ours to Sphinx."""
     app.add_lexer("output", TextLexer)
     app.add_directive("picture", Picture)
     app.connect("builder-inited", draw_pictures)
+    app.connect("missing-reference", leave_as_code, priority=900)
     app.connect("autodoc-skip-member", skip_tuple_field)
     app.connect("autodoc-process-docstring", require_docstring, priority=0)
