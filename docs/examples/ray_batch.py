@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayError
-
 from dike import batch, retry
+from ray.exceptions import RayError
 
 Predict = Callable[[np.ndarray], Awaitable[np.ndarray]]
 

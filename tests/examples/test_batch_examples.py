@@ -5,7 +5,6 @@ import runpy
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -85,7 +84,7 @@ class StandIn(ModuleType):
 
     class inference_mode:  # noqa: N801
         def __enter__(self) -> None: ...
-        def __exit__(self, *_: Any) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
 
 
 def test_the_torch_example_works_with_a_stand_in_for_torch(
