@@ -1,8 +1,7 @@
 """Every example on the site runs, and prints what the page says it prints.
 
-An example is a ``python`` block, or a file of ``docs/examples`` that a page includes; a block marked ``output`` right
-after it is what it prints, its logs included. Examples run on virtual time, unless their page says that they need real
-time (``real-time`` in the block's info, for threads and sockets).
+An example is a ``python`` block; a block marked ``output`` right after it is what it prints, its logs included.
+Examples run on virtual time, unless they need real time, for threads or sockets (``real-time`` in the block's info).
 """
 
 import asyncio
@@ -15,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,12 +44,9 @@ def examples_of(page: Path) -> Iterator[Example]:
     for block, following in itertools.pairwise([*blocks, None]):
         assert block is not None
         info, line = block["info"], text.count("\n", 0, block.start()) + 1
-        if info.startswith("{literalinclude}") and info.endswith(".py"):
-            code = (page.parent / info.split()[1]).read_text()
-        elif info.split()[:1] == ["python"]:
-            code = "\n" * line + block["body"]
-        else:
+        if info.split()[:1] != ["python"]:
             continue
+        code = "\n" * line + block["body"]
         adjacent = following is not None and not text[block.end() : following.start()].strip()
         output = following["body"] if following is not None and adjacent and following["info"] == "output" else None
         yield Example(f"{page.relative_to(DOCS)}:{line}", code, output, "real-time" in info)
@@ -59,31 +55,29 @@ def examples_of(page: Path) -> Iterator[Example]:
 EXAMPLES = [example for page in PAGES for example in examples_of(page)]
 
 
-@pytest.fixture
-def clean_logging() -> Iterator[None]:
-    """Logging as a fresh interpreter has it, so that an example's `basicConfig` is heeded."""
+@contextmanager
+def fresh_logging() -> Iterator[None]:
+    """Logging as a new interpreter has it, so that an example's `basicConfig` is heeded."""
     root, dike = logging.getLogger(), logging.getLogger("dike")
-    before = root.handlers[:], root.level
+    handlers, level = root.handlers[:], root.level
     root.handlers.clear()
-    yield
-    root.handlers[:], level = before
-    root.setLevel(level)
-    dike.handlers.clear()
-    dike.filters.clear()
-    dike.setLevel(logging.NOTSET)
-    dike.propagate = True
+    root.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        dike.setLevel(logging.NOTSET)
 
 
-@pytest.mark.usefixtures("clean_logging")
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_an_example_prints_what_its_page_shows(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     if not example.real_time:
         monkeypatch.setattr(asyncio, "run", virtual_clock.run)
     printed = io.StringIO()
-    with redirect_stdout(printed), redirect_stderr(printed):
+    with fresh_logging(), redirect_stdout(printed), redirect_stderr(printed):
         exec(compile(example.code, example.name, "exec"), {"__name__": "__main__"})
-    if example.output is not None:
-        assert printed.getvalue() == example.output
+    assert printed.getvalue() == (example.output or "")
 
 
 def test_an_output_block_belongs_to_an_example() -> None:
@@ -98,6 +92,16 @@ def test_each_decorator_that_a_page_quotes_can_be_made(page: Path) -> None:
     names |= {"RetryBudget": RetryBudget, "httpx": httpx, "math": math, "predicate": bool, "hook": print}
     for quoted in DECORATOR.findall(page.read_text()):
         assert callable(eval(quoted, names)), quoted
+
+
+def test_each_file_that_a_page_includes_has_a_test() -> None:
+    tests = "\n".join(
+        test.read_text() for root in (DOCS.parent / "tests", DOCS / "examples") for test in root.rglob("test_*.py")
+    )
+    included = re.findall(r"^```{literalinclude} examples/(\S+)$", "\n".join(map(Path.read_text, PAGES)), re.M)
+    assert included
+    for name in map(Path, included):
+        assert name.name in tests or f"import {name.stem}" in tests or name.parent.name == "testing", name
 
 
 def test_the_tests_that_the_site_shows_pass() -> None:
