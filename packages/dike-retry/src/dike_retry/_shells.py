@@ -112,8 +112,7 @@ def _timed(policy: Policy, judge: Judge, func: Any) -> Shell:
                 raise
             raise judge.time_out(attempt, timing)  # noqa: B904 - its cause is the last failure
         finally:
-            # A failure refers to this frame, which would refer back to it.
-            timing.last_failure = None
+            timing.close()
 
     return shell
 

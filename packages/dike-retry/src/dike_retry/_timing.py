@@ -24,7 +24,9 @@ class Timing:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._deadline = self._started + timeout
-        self._task: asyncio.Task[object] | None = None
+        self._task = asyncio.current_task(self._loop)
+        if self._task is None and timeout < math.inf:
+            raise RuntimeError("retry with a timeout must be used inside a task")
         self._expired = False
         self.cut = False
         self.last_failure: BaseException | None = None
@@ -43,14 +45,14 @@ class Timing:
         if self._deadline < math.inf:
             self.last_failure = exc
 
+    def close(self) -> None:
+        """Let go of what refers to exceptions: their tracebacks refer to the frame that holds this object."""
+        self._task = self.last_failure = None
+
     def __enter__(self) -> None:
-        if self._deadline == math.inf:
-            return
-        self._task = task = asyncio.current_task(self._loop)
-        if task is None:
-            raise RuntimeError("retry with a timeout must be used inside a task")
-        self._cancelling = task.cancelling()
-        self._handle = self._loop.call_at(self._deadline, self._expire, task)
+        if self._task is not None and self._deadline < math.inf:
+            self._cancelling = self._task.cancelling()
+            self._handle = self._loop.call_at(self._deadline, self._expire, self._task)
 
     def _expire(self, task: "asyncio.Task[object]") -> None:
         self._expired = True
@@ -59,11 +61,8 @@ class Timing:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # The task refers to its exception, whose traceback refers to the frame that holds this object.
-        task, self._task = self._task, None
-        if task is None:
-            return
-        self._handle.cancel()
-        if self._expired:
-            only_ours = task.uncancel() <= self._cancelling
-            self.cut = only_ours and isinstance(exc, asyncio.CancelledError)
+        if self._task is not None and self._deadline < math.inf:
+            self._handle.cancel()
+            if self._expired:
+                only_ours = self._task.uncancel() <= self._cancelling
+                self.cut = only_ours and isinstance(exc, asyncio.CancelledError)
