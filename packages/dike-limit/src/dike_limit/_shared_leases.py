@@ -114,7 +114,7 @@ class Link:
         except asyncio.InvalidStateError:
             self._fell_silent(f"no answer within {TRY} s")
         except Exception as exception:
-            self._fell_silent(repr(exception))
+            self._fell_silent(f"{type(exception).__name__}: {exception}")
         else:
             if self._is_silent:
                 self._answers_again()
