@@ -6,7 +6,7 @@ import numpy as np
 
 FEATURES = 16
 WIDTH = 1024
-LAYERS = 7
+LAYERS = 6
 
 
 class Model:
