@@ -12,7 +12,7 @@ A benchmark is a module of this package with a function ``run(quick: bool) -> di
         "tables": [{"caption": "...", "columns": ["contender", "ratio"], "rows": [["dike", 1.02], ["peer", 4.0]]}],
         # Optional: what was promised, as [what, measured, "<=" or ">=", bound].
         "targets": [["requests per call with a budget", 1.02, "<=", 1.1]],
-        # Optional: lines to plot. "log" names the logarithmic axes, "x", "y" or "xy".
+        # Optional: lines to plot, or bars ("bars": {"dike": 1.0}). "log" names the logarithmic axes, "x", "y" or "xy".
         "plots": [{"name": "storm", "caption": "...", "x": "time, s", "y": "requests/s", "log": "",
                    "lines": {"dike": [[0, 1.0], [1, 2.0]]}}],
         # Optional: paragraphs below, in Markdown; figures in them come from variables.

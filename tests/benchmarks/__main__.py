@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "platform": platform.platform(terse=True),
+        "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cpus": os.cpu_count(),
         "peers": {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in PEERS},

@@ -87,4 +87,20 @@ def run(quick: bool) -> dict[str, Any]:
             measure.table("limit_jobs: a call over the limit is refused", rejected, reference(rejected)),
         ],
         "targets": targets,
+        "plots": [
+            {
+                "name": name,
+                "caption": caption,
+                "x": "ns per call",
+                "log": "x",
+                "bars": {
+                    name: measure.typical(times, name) * 1e9
+                    for name in sorted(times, key=lambda name: measure.typical(times, name))
+                },
+            }
+            for name, caption, times in (
+                ("retry-success", "retry, the first attempt succeeds: ns per call", success),
+                ("limit-free", "limit_jobs, a free slot: ns per call", free),
+            )
+        ],
     }

@@ -38,12 +38,17 @@ machine at that moment slows all of them. So the ratios carry over to other mach
 """
 
 
+def is_ours(name: str) -> bool:
+    """Whether a contender is dike, as it is here."""
+    return name.partition(",")[0] in ("dike", "dike_batch", "dike_limit", "dike_retry")
+
+
 def markdown_table(columns: list[str], rows: list[list[Any]]) -> str:
     """Write a table, the numbers to the right and dike itself in bold."""
     lines = [f"| {' | '.join(columns)} |", f"| :-- |{' --: |' * (len(columns) - 1)}"]
     for row in rows:
         cells = [cell(value) for value in row]
-        if cells[0].partition(",")[0] in ("dike", "dike_batch", "dike_limit", "dike_retry"):
+        if is_ours(cells[0]):
             cells[0] = f"**{cells[0]}**"
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -53,15 +58,17 @@ def targets(sections: dict[str, Any]) -> str:
     """Write what was to be reached, and whether it was."""
     rows = []
     for section in sections.values():
+        if section.get("targets"):
+            rows.append([f"**{section['title']}**", "", "", ""])
         for what, measured, relation, bound in section.get("targets", ()):
             met = measured <= bound if relation == "<=" else measured >= bound
             sign = "≤" if relation == "<=" else "≥"
-            rows.append([what, measured, f"{sign} {bound}", "yes" if met else "**no**"])
+            rows.append([what, measured, f"{sign}\u00a0{bound}", "yes" if met else "**no**"])
     return markdown_table(["what", "measured", "aim", "reached"], rows)
 
 
 def draw(plot: dict[str, Any], path: Path) -> None:
-    """Draw lines on a transparent ground."""
+    """Draw lines or bars on a transparent ground."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -83,21 +90,30 @@ def draw(plot: dict[str, Any], path: Path) -> None:
     with mpl.rc_context(style):
         figure = Figure(figsize=(7.5, 3.6), layout="constrained")
         axes = figure.subplots()
-        for name, points in plot["lines"].items():
-            ours = name.partition(",")[0] == "dike"
-            few = len(points) <= 12
-            axes.plot(
-                *zip(*points, strict=True), marker="o" if few else "", markersize=4, lw=2.4 if ours else 1.4, label=name
-            )
+        if "bars" in plot:
+            names = list(plot["bars"])[::-1]
+            bars = axes.barh(names, [plot["bars"][name] for name in names], color=GREY, height=0.6)
+            axes.bar_label(bars, labels=[cell(plot["bars"][name]) for name in names], padding=3, color=GREY)
+            for name, bar in zip(names, bars, strict=True):
+                if is_ours(name):
+                    bar.set_color(COLORS[0])
+            axes.margins(x=0.12)
+        else:
+            for name, points in plot["lines"].items():
+                marker = "o" if len(points) <= 12 else ""
+                width = 2.6 if is_ours(name) else 1.4
+                axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, linewidth=width, label=name)
+            figure.legend(loc="outside right upper", frameon=False)
+            axes.set_ylabel(plot["y"])
         if "x" in plot["log"]:
             axes.set_xscale("log")
         if "y" in plot["log"]:
             axes.set_yscale("log")
-        else:
+        elif "lines" in plot:
             axes.set_ylim(bottom=0)
-        axes.set(xlabel=plot["x"], ylabel=plot["y"])
-        axes.grid(visible=True)
-        figure.legend(loc="outside right upper", frameon=False)
+        axes.set_xlabel(plot["x"])
+        axes.grid(visible=True, axis="x" if "bars" in plot else "both")
+        axes.set_axisbelow(True)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, transparent=True, metadata={"Date": None})
 
@@ -119,10 +135,10 @@ def page(results: dict[str, Any]) -> str:
     distributions = ", ".join(f"{name} {version}" for name, version in machine["peers"].items())
     where = (
         f"This run: {machine['date'][:10]}, {machine['python']}, {machine['platform']}, {machine['processor']}, "
-        f"{machine['cpus']} CPUs, {sum(results['seconds'].values()) / 60:.0f} minutes"
+        f"{machine['cpus']} CPUs, {sum(results['seconds'].values()):,.0f} seconds"
         f"{', quick' if results['quick'] else ''}. Peers: {distributions}."
     )
-    parts = [INTRODUCTION.rstrip(), where, "## What was to be reached", targets(results["sections"])]
+    parts = [INTRODUCTION.rstrip(), where, "## At a glance", targets(results["sections"])]
     parts += [section_page(section) for section in results["sections"].values()]
     return "\n\n".join(parts) + "\n"
 
