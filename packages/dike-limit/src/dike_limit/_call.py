@@ -16,12 +16,12 @@ meanwhile, which also keeps the key's state alive. `is_stream` tells an async ge
 `__aexit__` sees what ended the call. With a `GeneratorExit` (a coroutine closed unfinished) it must not suspend.
 """
 
-import numbers
 from collections.abc import Hashable, Mapping
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from . import _options
 from ._functions import named
 from ._loop_slots import LoopSlots
 from ._slots import Slots
@@ -84,14 +84,18 @@ class Call:
                 return False
         share = limiter._share
         if callable(share):
-            self.share = checked_share(share(*self.args, **self.kwargs))
+            value = share(*self.args, **self.kwargs)
+            try:
+                self.share = checked_share(value)
+            except TypeError as error:
+                raise ValueError(str(error)) from None
         else:
             self.share = share
         loop_slots: LoopSlots = limiter._loops.last
         if loop_slots.runner._thread_id != get_ident():
             loop_slots = limiter._loops.here()
         self.loop_slots = loop_slots
-        self.slots = loop_slots.slots if key is None else loop_slots.of(self.key)
+        self.slots = loop_slots if key is None else loop_slots.of(self.key)
         return True
 
     async def take(self) -> None:
@@ -100,12 +104,15 @@ class Call:
         assert slots is not None
         if slots.try_take(self.share):
             return
-        try:
-            if slots.has_room() and await slots.wait(self.share):
-                return
-        except BaseException:
-            self.loop_slots.drop_if_idle(slots)
-            raise
+        if slots.has_room():
+            turn = slots.join(self.share)
+            try:
+                if await turn:
+                    return
+            except BaseException:
+                slots.depart(turn)
+                self.loop_slots.drop_if_idle(slots)
+                raise
         raise self.refusal()
 
     def admitted(self) -> None:
@@ -125,23 +132,27 @@ class Call:
         assert slots is not None
         self.loop_slots.rejected += 1
         self.loop_slots.drop_if_idle(slots)
-        name, qualname = (None, None) if self.func is None else names(self.func)
+        opening, function = "Too many calls", None
+        if self.func is not None:
+            opening, function = opening_and_function(self.func)
         limit = self.limiter._limit.current()
-        return refusal(name, qualname, limit, slots.in_flight, slots.waiting, self.key, retry_after)
+        text = f"{opening}! limit={limit} exceeded"
+        return refusal(text, function, limit, slots.in_flight, slots.waiting, self.key, retry_after)
 
 
 def checked_share(share: Any) -> float:
     """Return `share` as a float.
 
     Raises:
-        ValueError: It is not a number in (0, 1].
+        TypeError: It is not a number.
+        ValueError: It is not in (0, 1].
     """
-    if isinstance(share, bool) or not isinstance(share, numbers.Real) or not 0 < float(share) <= 1:
-        raise ValueError(f"share must be a number in (0, 1], but got {share!r}")
-    return float(share)
+    value = _options.number("share", share)
+    _options.require(0 < value <= 1, "share", "in (0, 1]", share)
+    return value
 
 
-def names(func: Any) -> tuple[str, str]:
-    """Return the name and the qualified name of a function."""
+def opening_and_function(func: Any) -> tuple[str, str]:
+    """Return how the text of a refusal of `func` begins, and the qualified name of `func`."""
     func = named(func)
-    return func.__name__, func.__qualname__
+    return f"Too many calls to function {func.__name__}", func.__qualname__

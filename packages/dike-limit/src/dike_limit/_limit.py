@@ -41,9 +41,10 @@ class NumberLimit(Limit):
     Attributes:
         given: The number as it was given.
         value: The number as a float.
+        exceeded: The end of the text of a refusal.
     """
 
-    __slots__ = ("given", "value")
+    __slots__ = ("exceeded", "given", "value")
 
     def __init__(self, limit: Any) -> None:
         self.set(limit)
@@ -53,6 +54,7 @@ class NumberLimit(Limit):
         value = _options.number("limit", limit)
         _options.require(value >= 0, "limit", ">= 0", limit)
         self.given: float = limit
+        self.exceeded = f"! limit={limit} exceeded"
         self.value = value
 
     def on_loop(self) -> LimitOfTheMoment:

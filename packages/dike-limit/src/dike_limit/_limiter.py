@@ -1,19 +1,17 @@
 """The decorator."""
 
 from asyncio import get_running_loop
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import timedelta
-from threading import get_ident
+from functools import partial
 from typing import Any, TypeVar
 
-from . import _options
-from ._call import checked_share, names
+from . import _options, _shells
+from ._call import checked_share
 from ._functions import is_coroutine_function, wrap
 from ._limit import Limit, NumberLimit
 from ._loop_slots import EachLoopSlots, LoopSlots
-from ._slots import Slots
-from ._too_many_calls import refusal
 
 F = TypeVar("F")
 
@@ -63,11 +61,8 @@ class JobLimiter:
 
     def __call__(self, func: F) -> F:
         """Limit a coroutine function or an async generator function."""
-        is_plain = isinstance(self._limit, NumberLimit) and self._key is None and self._share == 1.0
         wrapped: F = wrap(
-            func,
-            coroutine=self._plain_coroutine if is_plain else self._coroutine,
-            async_generator=self._async_generator,
+            func, coroutine=self._coroutine_shell(), async_generator=partial(_shells.async_generator, self)
         )
         return wrapped
 
@@ -99,12 +94,12 @@ class JobLimiter:
     @property
     def in_flight(self) -> int:
         """How many calls run: on the running event loop, or on all if there is none."""
-        return sum(each.in_flight for each in self._loops.in_view())
+        return sum(slots.in_flight for each in self._loops.in_view() for slots in each.all())
 
     @property
     def waiting(self) -> int:
         """How many calls wait: on the running event loop, or on all if there is none."""
-        return sum(each.waiting for each in self._loops.in_view())
+        return sum(slots.waiting for each in self._loops.in_view() for slots in each.all())
 
     @property
     def admitted(self) -> int:
@@ -116,71 +111,16 @@ class JobLimiter:
         """How many calls have been refused so far: on the running event loop, or on all if there is none."""
         return sum(each.rejected for each in self._loops.in_view())
 
-    def _new_loop_slots(self) -> LoopSlots:
-        loop = get_running_loop()
-        limit = self._limit.on_loop()
-        return LoopSlots(loop, lambda key: Slots(loop, limit, self._max_waiting_time, self._max_waiting_calls, key))
-
-    def _plain_coroutine(self, func: Any) -> Any:
-        # The shell for a plain number, neither key nor share: on the path of every call of most users.
-        loops = self._loops
+    def _coroutine_shell(self) -> Callable[[Any], Any]:
         limit = self._limit
-        name, qualname = names(func)
+        if not isinstance(limit, NumberLimit) or self._key is not None or self._share != 1.0:
+            return partial(_shells.coroutine, self)
+        if self._max_waiting_time:
+            return partial(_shells.waiting_room, self, limit)
+        return partial(_shells.fail_fast, self, limit)
 
-        async def limited(*args: Any, **kwargs: Any) -> Any:
-            here = loops.last
-            if here.runner._thread_id != get_ident():
-                here = loops.here()
-            slots = here.slots
-            admitted = slots.admitted
-            if admitted < slots.admissible:
-                slots.admitted = admitted + 1
-            elif slots.max_waiting_time and slots.has_room() and await slots.wait(1.0):
-                here.count_admitted()
-            else:
-                here.rejected += 1
-                raise refusal(name, qualname, limit.current(), slots.in_flight, slots.waiting)
-            try:
-                return await (func(*args, **kwargs) if kwargs else func(*args))
-            finally:
-                slots.admissible += 1
-                if slots.waiting:
-                    slots.hand_over()
-
-        return limited
-
-    def _coroutine(self, func: Any) -> Any:
-        call = self._limit.call
-
-        async def limited(*args: Any, **kwargs: Any) -> Any:
-            async with call(self, args, kwargs, func):
-                return await func(*args, **kwargs)
-
-        return limited
-
-    def _async_generator(self, func: Any) -> Any:
-        call = self._limit.call
-
-        async def limited(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-            async with call(self, args, kwargs, func, is_stream=True):
-                items = func(*args, **kwargs)
-                try:
-                    item = await anext(items)
-                    while True:
-                        try:
-                            sent = yield item
-                        except GeneratorExit:
-                            raise
-                        except BaseException as exception:
-                            item = await items.athrow(exception)
-                        else:
-                            item = await items.asend(sent)
-                except StopAsyncIteration:
-                    return
-                finally:
-                    await items.aclose()
-
-        return limited
+    def _new_loop_slots(self) -> LoopSlots:
+        return LoopSlots(get_running_loop(), self._limit.on_loop(), self._max_waiting_time, self._max_waiting_calls)
 
 
 def _check_callable(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from ._loops import PerLoop
-from ._slots import Slots
+from ._slots import LimitOfTheMoment, Slots
 
 
 class _Nobody:
@@ -17,8 +17,10 @@ class _Nobody:
     _thread_id = None
 
 
-class LoopSlots:
-    """All slots of one limiter on one event loop, and its counters there.
+class LoopSlots(Slots):
+    """The slots of a limiter on one event loop: its own, and those of each key.
+
+    Those without a key are this object itself, so that the path of every call is short.
 
     Args:
         loop: The event loop.
@@ -26,66 +28,59 @@ class LoopSlots:
 
     Attributes:
         runner: Its `_thread_id` is the thread in which the event loop runs now.
-        slots: The slots of a limiter without `key`. They also count the calls admitted with one.
-        by_key: The slots of each key of which something runs or waits.
-        rejected: How many calls have been refused.
+        admitted: How many calls have been admitted, with a key or without.
+        rejected: How many calls have been refused, with a key or without.
     """
 
-    __slots__ = ("_factory", "by_key", "rejected", "runner", "slots")
+    __slots__ = ("_arguments", "_by_key", "rejected", "runner")
 
-    def __init__(self, loop: AbstractEventLoop, factory: Callable[[Hashable], Slots]) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        limit: LimitOfTheMoment,
+        max_waiting_time: float,
+        max_waiting_calls: float | None,
+    ) -> None:
+        super().__init__(loop, limit, max_waiting_time, max_waiting_calls)
         # An event loop that runs in a way of its own may not tell in which thread.
         self.runner: Any = loop if getattr(type(loop), "run_forever", None) is BaseEventLoop.run_forever else _Nobody
-        self.slots = factory(None)
-        self.by_key: dict[Hashable, Slots] = {}
         self.rejected = 0
-        self._factory = factory
-
-    @property
-    def in_flight(self) -> int:
-        """How many calls run."""
-        return sum(slots.in_flight for slots in self.all())
-
-    @property
-    def waiting(self) -> int:
-        """How many calls wait."""
-        return sum(slots.waiting for slots in self.all())
-
-    @property
-    def admitted(self) -> int:
-        """How many calls have been admitted."""
-        return self.slots.admitted
-
-    def count_admitted(self) -> None:
-        """Count a call as admitted that has taken a slot."""
-        self.slots.admitted += 1
-        self.slots.admissible += 1
+        self._arguments = (loop, limit, max_waiting_time, max_waiting_calls)
+        self._by_key: dict[Hashable, Slots] = {}
 
     def of(self, key: Hashable) -> Slots:
         """Return the slots of `key`."""
-        slots = self.by_key.get(key)
+        slots = self._by_key.get(key)
         if slots is None:
-            slots = self.by_key[key] = self._factory(key)
+            slots = self._by_key[key] = Slots(*self._arguments, key)
         return slots
 
     def drop_if_idle(self, slots: Slots) -> None:
         """Forget a key of which nothing runs or waits."""
         # Perhaps it has been forgotten already, or its next call has come since.
-        if not slots.in_flight and not slots.waiting and self.by_key.get(slots.key) is slots:
-            del self.by_key[slots.key]
+        if not slots.in_flight and not slots.waiting and self._by_key.get(slots.key) is slots:
+            del self._by_key[slots.key]
 
     def all(self) -> list[Slots]:
-        """Return the slots of all keys, and those of a limiter without."""
-        return [self.slots, *self.by_key.values()]
+        """Return all slots."""
+        return [self, *self._by_key.values()]
 
 
 class Gone:
-    """The counters of event loops that have been closed."""
+    """What is left of event loops that have been closed.
 
-    in_flight = 0
-    waiting = 0
-    admitted = 0
-    rejected = 0
+    Attributes:
+        admitted: How many calls have been admitted.
+        rejected: How many calls have been refused.
+    """
+
+    def __init__(self) -> None:
+        self.admitted = 0
+        self.rejected = 0
+
+    def all(self) -> list[Slots]:
+        """Return no slots."""
+        return []
 
 
 class EachLoopSlots(PerLoop[LoopSlots]):
@@ -122,7 +117,7 @@ class EachLoopSlots(PerLoop[LoopSlots]):
         here = self[get_running_loop()]
         # In this order, so that a change of the limit in another thread is not missed.
         self.last = here
-        here.slots.look()
+        here.look()
         return here
 
     def forget_last(self) -> None:
@@ -130,7 +125,7 @@ class EachLoopSlots(PerLoop[LoopSlots]):
         self.last = _NOWHERE
 
     def in_view(self) -> list[LoopSlots | Gone]:
-        """Return what is to be counted: of the running event loop, or of all if there is none."""
+        """Return what there is of the running event loop, or of all event loops if none is running."""
         try:
             loop = get_running_loop()
         except RuntimeError:

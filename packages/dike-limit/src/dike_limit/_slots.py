@@ -16,16 +16,15 @@ All waiters have the same time to wait, so they also run out of it in order of a
 
 import math
 from asyncio import AbstractEventLoop, Future, TimerHandle
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Hashable
-from contextlib import suppress
 from typing import Protocol
 
 # So that 100 * 0.29, which is 28.999999999999996 in floats, means 29.
 TOLERANCE = 1e-9
 
-# As many slots as an infinite limit has.
-_INFINITELY_MANY = 1 << 62
+# An infinite limit has that many slots.
+_MANY = 1 << 62
 
 
 class LimitOfTheMoment(Protocol):
@@ -36,10 +35,10 @@ class LimitOfTheMoment(Protocol):
         """The limit: a number >= 0, infinity included."""
 
 
-# What is known of a waiter: its future, its share, its deadline on the loop's clock.
-_Waiter = tuple[Future[bool], float, float]
-# By number of arrival. Not a plain dict: to find the first in one that is emptied from the front gets slow.
-_Lane = OrderedDict[int, _Waiter]
+# Number of arrival, future, share, deadline on the loop's clock. Who leaves early leaves this behind, with the future
+# done, until it comes to the head of the lane, or more have left so than still wait.
+_Waiter = tuple[int, Future[bool], float, float]
+_Lane = deque[_Waiter]
 
 
 class Slots:
@@ -59,24 +58,26 @@ class Slots:
         admitted: How many calls have been admitted so far, as far as they are counted here.
         admissible: `admitted` and as many more as there are free slots; less than `admitted` after the limit has sunk.
         waiting: How many calls wait.
-        max_waiting_time: How long a call may wait, in seconds.
+        room: How many calls may wait.
         key: The key.
     """
 
     __slots__ = (
         "_arrivals",
         "_ceiling",
+        "_departures",
         "_lanes",
         "_limit",
         "_limit_seen",
         "_loop",
         "_max_waiting_calls",
+        "_max_waiting_time",
         "_share",
         "_timer",
         "admissible",
         "admitted",
         "key",
-        "max_waiting_time",
+        "room",
         "waiting",
     )
 
@@ -91,17 +92,19 @@ class Slots:
         self.admitted = 0
         self.admissible = 0
         self.waiting = 0
-        self.max_waiting_time = max_waiting_time
+        self.room = 0
         self.key = key
         self._loop = loop
         self._limit = limit
+        self._limit_seen = 0.0  # All that depends on the limit belongs to this one.
+        self._ceiling = 0  # How many slots there are.
+        self._max_waiting_time = max_waiting_time
         self._max_waiting_calls = max_waiting_calls
         self._arrivals = 0
         self._lanes: dict[int, _Lane] = {}
         self._share: float | None = None  # That of all who wait; None if they differ.
+        self._departures = 0  # Since the corpses were last removed.
         self._timer: TimerHandle | None = None
-        self._ceiling = 0  # How many slots there are.
-        self._limit_seen = 0.0  # That by which they are counted, and the lanes sorted.
         self.look()
 
     @property
@@ -115,37 +118,26 @@ class Slots:
         if limit == self._limit_seen:
             return
         self._limit_seen = limit
-        ceiling = math.floor(limit + TOLERANCE) if limit < _INFINITELY_MANY else _INFINITELY_MANY
+        ceiling = self._bound(1.0)
         self.admissible += ceiling - self._ceiling
         self._ceiling = ceiling
-        if not self._lanes:
-            return
-        lanes = self._lanes
-        self._lanes = {}
-        if self._share is not None:
-            # One lane, which stays together.
-            for lane in lanes.values():
-                while lane and self._fits(self._share):
-                    _, (future, _, _) = lane.popitem(last=False)
-                    self.waiting -= 1
-                    self._wake(future)
-                if lane:
-                    self._lanes[self._bound(self._share)] = lane
+        if not self._max_waiting_time or not ceiling:
+            self.room = 0
+        elif self._max_waiting_calls is None:
+            self.room = math.ceil(min(limit - TOLERANCE, _MANY))
         else:
-            # Whoever is passed over is so for good, since every slot handed over leaves fewer. So one walk is enough.
-            for arrival, waiter in sorted(item for lane in lanes.values() for item in lane.items()):
-                future, share, _ = waiter
-                if self._fits(share):
-                    self.waiting -= 1
-                    self._wake(future)
-                else:
-                    self._join(arrival, waiter)
-        if not self._lanes:
-            self._stop_timer()
+            self.room = math.floor(min(self._max_waiting_calls + TOLERANCE, _MANY))
+        if self._lanes:
+            self._sort_again()
 
     def take(self) -> None:
         """Take a slot, whether or not there is one."""
         self.admissible -= 1
+
+    def count_admitted(self) -> None:
+        """Count as admitted a call that has taken a slot."""
+        self.admitted += 1
+        self.admissible += 1
 
     def try_take(self, share: float) -> bool:
         """Take a slot, if there is one within this share of the limit."""
@@ -157,31 +149,42 @@ class Slots:
 
     def has_room(self) -> bool:
         """Whether a call for which `try_take` has failed may wait."""
-        limit = self._limit.value
-        if not self.max_waiting_time or limit + TOLERANCE < 1:
-            return False
-        room = self._max_waiting_calls
-        return self.waiting < (math.ceil(limit - TOLERANCE) if room is None else room - TOLERANCE)
+        return self.waiting < self.room
 
-    async def wait(self, share: float) -> bool:
-        """Wait, right after `try_take` has failed; return whether a slot has been handed over in time."""
-        future: Future[bool] = self._loop.create_future()
-        deadline = self._loop.time() + self.max_waiting_time
+    def join(self, share: float) -> Future[bool]:
+        """Queue up, right after `try_take` has failed.
+
+        Returns:
+            A future that tells whether a slot has been handed over in time. Whoever awaits it in vain calls `depart`.
+        """
+        loop = self._loop
+        future: Future[bool] = loop.create_future()
+        deadline = loop.time() + self._max_waiting_time
         self._arrivals = arrival = self._arrivals + 1
-        self._join(arrival, (future, share, deadline))
         self.waiting += 1
+        self._stand((arrival, future, share, deadline), share)
         if self._timer is None:
             self._set_timer(deadline)
-        try:
-            return await future
-        except BaseException:
-            # Cancelled, or closed unfinished.
-            if future.done() and not future.cancelled():
-                if future.result():
-                    self.leave()
-            else:
-                self._depart(arrival, share)
-            raise
+        return future
+
+    def depart(self, future: Future[bool]) -> None:
+        """Leave the queue, or give back a slot that was handed over meanwhile."""
+        if future.done() and not future.cancelled():
+            if future.result():
+                self.leave()
+            return
+        if not self._loop.is_closed():
+            future.cancel()
+        self.waiting -= 1
+        self._departures += 1
+        if not self.waiting:
+            self._close_lanes()
+        elif self._departures > self.waiting:
+            self._departures = 0
+            alive = {
+                bound: deque(waiter for waiter in lane if not waiter[1].done()) for bound, lane in self._lanes.items()
+            }
+            self._lanes = {bound: lane for bound, lane in alive.items() if lane}
 
     def leave(self) -> None:
         """Give a slot back."""
@@ -194,80 +197,91 @@ class Slots:
         if self._limit_seen != self._limit.value:
             self.look()
             return
-        bound = self._ceiling + self.admitted - self.admissible + 1
-        lane = self._lanes.get(bound)
+        lane = self._lanes.get(self._ceiling + self.admitted - self.admissible + 1)
         while lane:
-            _, (future, _, _) = lane.popitem(last=False)
-            self.waiting -= 1
-            if not lane:
-                self._drop_lane(bound)
-            if self._wake(future):
+            _, future, _, _ = lane.popleft()
+            if not future.done():
+                self._wake(future)
                 return
 
     def _fits(self, share: float) -> bool:
         return self.in_flight + 1 <= self._limit_seen * share + TOLERANCE
 
     def _bound(self, share: float) -> int:
-        return math.floor(self._limit_seen * share + TOLERANCE)
+        return math.floor(min(self._limit_seen * share + TOLERANCE, _MANY))
 
-    def _join(self, arrival: int, waiter: _Waiter) -> None:
-        _, share, _ = waiter
-        if not self._lanes:
-            self._share = share
-        elif share != self._share:
-            self._share = None
-        bound = self._bound(share)
+    def _stand(self, waiter: _Waiter, share: float) -> None:
+        bound = self._ceiling if share == 1.0 else self._bound(share)
         lane = self._lanes.get(bound)
         if lane is None:
-            lane = self._lanes[bound] = OrderedDict()
-        lane[arrival] = waiter
+            self._share = None if self._lanes else share
+            lane = self._lanes[bound] = deque()
+        elif share != self._share:
+            self._share = None
+        lane.append(waiter)
 
-    def _depart(self, arrival: int, share: float) -> None:
-        bound = self._bound(share)
-        lane = self._lanes.get(bound)
-        if lane is not None and lane.pop(arrival, None) is not None:
-            self.waiting -= 1
-            if not lane:
-                self._drop_lane(bound)
-
-    def _drop_lane(self, bound: int) -> None:
-        del self._lanes[bound]
-        if not self._lanes:
-            self._stop_timer()
-
-    def _wake(self, future: Future[bool]) -> bool:
-        if future.done():
-            # Cancelled, and its task will learn of it in a moment.
-            return False
+    def _wake(self, future: Future[bool]) -> None:
         self.admissible -= 1
-        # If the event loop is closed, nobody is left to wake: the slot comes back when the waiter is collected.
-        with suppress(RuntimeError):
+        self.waiting -= 1
+        if not self.waiting:
+            self._close_lanes()
+        try:  # noqa: SIM105 (much faster)
             future.set_result(True)
-        return True
+        except RuntimeError:
+            # Its event loop is closed, so nobody is left to wake. The slot comes back when the waiter is collected.
+            pass
+
+    def _close_lanes(self) -> None:
+        self._lanes.clear()
+        self._departures = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _sort_again(self) -> None:
+        lanes = list(self._lanes.values())
+        self._lanes.clear()
+        if self._share is not None:
+            # All alike, as when the share is the same for all calls: no need to walk to the end of the queue.
+            (lane,) = lanes
+            while lane and self._fits(self._share):
+                _, future, _, _ = lane.popleft()
+                if not future.done():
+                    self._wake(future)
+            if lane and self.waiting:
+                self._lanes[self._bound(self._share)] = lane
+            return
+        # Whoever is passed over is so for good, since every slot handed over leaves fewer. So one walk is enough.
+        for waiter in sorted(waiter for lane in lanes for waiter in lane):
+            _, future, share, _ = waiter
+            if future.done():
+                continue
+            if self._fits(share):
+                self._wake(future)
+            else:
+                self._stand(waiter, share)
 
     def _set_timer(self, deadline: float) -> None:
         if deadline < math.inf:
             self._timer = self._loop.call_at(deadline, self._expire, deadline)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _expire(self, deadline: float) -> None:
+        self._timer = None
         self.look()
         # A timer may come early, by the resolution of the clock.
         now = max(self._loop.time(), deadline)
-        for bound, lane in list(self._lanes.items()):
+        next_deadline = math.inf
+        for lane in self._lanes.values():
             while lane:
-                arrival, (future, _, due) = next(iter(lane.items()))
-                if due > now:
+                _, future, _, due = lane[0]
+                if due > now and not future.done():
+                    next_deadline = min(next_deadline, due)
                     break
-                del lane[arrival]
-                self.waiting -= 1
+                lane.popleft()
                 if not future.done():
+                    self.waiting -= 1
                     future.set_result(False)
-            if not lane:
-                self._drop_lane(bound)
-        if self._lanes:
-            self._set_timer(min(next(iter(lane.values()))[2] for lane in self._lanes.values()))
+        if self.waiting:
+            self._set_timer(next_deadline)
+        else:
+            self._close_lanes()

@@ -18,7 +18,7 @@ class TooManyCalls(Exception):  # noqa: N818
         retry_after: Seconds after which a slot may be free; known only to a `SharedLimit`.
     """
 
-    # They take half the time of attributes in a dict, and refusing must be cheap.
+    # They take half the time of attributes in a dict.
     __slots__ = ("function", "in_flight", "key", "limit", "retry_after", "waiting")
 
     def __init__(
@@ -45,7 +45,7 @@ class TooManyCalls(Exception):  # noqa: N818
 
 
 def refusal(
-    name: str | None,
+    text: str,
     function: str | None,
     limit: float,
     in_flight: int,
@@ -53,10 +53,8 @@ def refusal(
     key: Hashable = None,
     retry_after: float | None = None,
 ) -> TooManyCalls:
-    """Make the exception of a call of the function of that name and qualified name, or of a stretch of code."""
-    callee = "" if name is None else f" to function {name}"
-    # Without the keyword arguments of __init__, which would take as long as all the rest of a refused call.
-    error = TooManyCalls.__new__(TooManyCalls, f"Too many calls{callee}! limit={limit} exceeded")
+    """Make the exception, without the keyword arguments of ``__init__``: they are slow, and refusing must be cheap."""
+    error = TooManyCalls.__new__(TooManyCalls, text)
     error.function = function
     error.limit = limit
     error.in_flight = in_flight
