@@ -190,9 +190,9 @@ def run(quick: bool) -> dict[str, Any]:
         "about": (
             f"{count:,} Poisson arrivals on virtual time, at shares of the capacity of a server that takes "
             f"{FIXED * 1e3:g} ms and {PER_ROW * 1e3:g} ms a row, one batch at a time, {MOST} rows at most. Latencies "
-            "are over those of an ideal policy for the same arrivals, which never lets the server idle. Contenders with a "
-            f"waiting time have the best of {', '.join(f'{wait * 1e3:g}' for wait in waits)} ms at each load, if not "
-            "said otherwise; what dike does with `dispatch_when_idle=True` needs none."
+            "are over those of an ideal policy for the same arrivals, which never lets the server idle. Contenders "
+            f"with a waiting time have the best of {', '.join(f'{wait * 1e3:g}' for wait in waits)} ms at each load, "
+            "if not said otherwise; what dike does with `dispatch_when_idle=True` needs none."
         ),
         "tables": [
             table("99th percentile over the ideal, by load", p99),
