@@ -47,6 +47,7 @@ def async_generator(policy: Policy, func: Any) -> Callable[..., AsyncGenerator[A
                 sent = yield item
             except BaseException as exc:
                 thrown = exc
+            del item
             try:
                 item = await (stream.asend(sent) if thrown is None else stream.athrow(thrown))
             except StopAsyncIteration:
