@@ -3,7 +3,7 @@
 import copy
 import sys
 from abc import ABC, abstractmethod
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 
@@ -44,30 +44,40 @@ class ArgumentType(ABC):
     def join(self, values: list[Any]) -> Any:
         """Return a new container with the rows of all `values`, one container after the other.
 
-        Containers are copied by it too: for a single one it must return a copy, not the container itself.
+        Containers are copied by it too: of a single one it must return a copy, not the container itself.
         """
 
     @abstractmethod
     def slice(self, value: Any, start: int, stop: int) -> Any:
         """Return the rows of `value` from `start` up to `stop`; a view of them will do."""
 
+    # The rest has quicker ways for the containers that are built in.
+
     def _copy(self, value: Any) -> Any:
         return self.join([value])
 
-    def _part(self, value: Any, start: int, stop: int) -> Any:
-        return self._copy(self.slice(value, start, stop))
+    def _parts(self, value: Any, sizes: list[int]) -> list[Any]:
+        """Return consecutive parts of `value` with so many rows, each a container of its own."""
+        bounds = pairwise(accumulate(sizes, initial=0))
+        return [self._copy(self.slice(value, start, stop)) for start, stop in bounds]
 
-    def _kind(self, values: tuple[Any, ...]) -> Any:
+    def _items(self, value: Any) -> list[Any]:
+        """Return the rows of `value`."""
+        return [part[0] for part in self._parts(value, [1] * self.rows(value))]
+
+    _has_kinds = False
+
+    def _kind(self, value: Any) -> Any:
         """Return what must be equal for values to be joined."""
         return None
 
-    def _container(self, result: Any) -> "ArgumentType":
-        """Return the type by which `result` is cut."""
+    def _container(self, result: Any) -> "ArgumentType | None":
+        """Return the type by which `result` is cut, if there is one."""
         return self
 
 
 class Sequences(ArgumentType):
-    """Whatever has a length and can be sliced; what the built-in types have in common."""
+    """Whatever has a length and can be sliced: what the built-in types have in common."""
 
     def rows(self, value: Any) -> int:
         return len(value)
@@ -81,7 +91,7 @@ class Sequences(ArgumentType):
     def _copy(self, value: Any) -> Any:
         return copy.copy(value)
 
-    def _container(self, result: Any) -> ArgumentType:
+    def _container(self, result: Any) -> ArgumentType | None:
         if isinstance(result, list):
             return LISTS
         numpy = sys.modules.get("numpy")
@@ -89,20 +99,26 @@ class Sequences(ArgumentType):
             from dike_batch._numpy import ARRAYS
 
             return ARRAYS
-        return SEQUENCES
+        return SEQUENCES if hasattr(result, "__len__") and hasattr(result, "__getitem__") else None
 
 
 class Lists(Sequences):
-    """Lists; other iterables become lists."""
+    """Lists; as arguments also what can be made a list."""
 
-    def _copy(self, value: Any) -> list[Any]:
+    def _copy(self, value: Any) -> Any:
+        # Smaller than a list, and soon no work for the garbage collector.
+        return tuple(value)
+
+    def _parts(self, value: Any, sizes: list[int]) -> list[Any]:
+        if len(sizes) == len(value):
+            return [[row] for row in value]
+        return [value[start:stop] for start, stop in pairwise(accumulate(sizes, initial=0))]
+
+    def _items(self, value: Any) -> list[Any]:
         return list(value)
 
-    def _part(self, value: list[Any], start: int, stop: int) -> list[Any]:
-        return value[start:stop]
 
-
-class Items(Lists):
+class Items(Sequences):
     """Single elements, which are joined to lists."""
 
     def rows(self, value: Any) -> int:
@@ -121,10 +137,10 @@ ITEMS = Items()
 
 
 def argument_type(value: Any) -> ArgumentType:
-    """Return the `ArgumentType` for the option of `batch`.
+    """Return the `ArgumentType` that the option of `batch` stands for.
 
     Raises:
-        ValueError: There is no such type, or it needs numpy and numpy is not installed.
+        ValueError: There is none, or it needs numpy, which is not installed.
     """
     if isinstance(value, ArgumentType):
         return value
@@ -134,7 +150,7 @@ def argument_type(value: Any) -> ArgumentType:
         return ITEMS
     if value == "numpy":
         try:
-            import numpy  # noqa: F401  (the next line does not fail if it has been imported before)
+            import numpy  # noqa: F401
         except ImportError:
             raise ValueError('Unable to use "numpy" as argument_type because numpy is not available') from None
         from dike_batch._numpy import ARRAYS

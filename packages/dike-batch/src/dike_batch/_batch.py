@@ -6,7 +6,8 @@ from datetime import timedelta
 from math import inf
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from dike_batch._arguments import ArgumentType, argument_type as resolve
+from dike_batch._arguments import ArgumentType
+from dike_batch._arguments import argument_type as resolve
 from dike_batch._batcher import Batcher, BatchInfo
 from dike_batch._dispatcher import Rules
 from dike_batch._functions import wrap
@@ -53,7 +54,7 @@ class Decorator(Protocol):
         self, func: "classmethod[T, P, Coroutine[Any, Any, R]]", /
     ) -> "classmethod[T, P, Coroutine[Any, Any, R]]": ...
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # a staticmethod can be called, too
         self, func: "staticmethod[P, Coroutine[Any, Any, R]]", /
     ) -> "staticmethod[P, Coroutine[Any, Any, R]]": ...
     @overload
@@ -89,31 +90,45 @@ def batch(
     rules = Rules(target, max_wait, max_processing, max_rows, max_running, dispatch_when_idle)
     container = resolve(argument_type)
 
-    def coroutine(func: Any) -> Any:
-        batcher = Batcher(func, rules, container, names)
-        submit = batcher.submit
-        leave = batcher.leave
-
-        async def shell(*args: Any, **kwargs: Any) -> Any:
-            call = submit(args, kwargs)
-            try:
-                return await call.future
-            except (CancelledError, GeneratorExit):
-                leave(call)
-                raise
-            finally:
-                # The traceback of an exception keeps this frame, which must not keep the exception.
-                del call
-
-        batched: Any = shell
-        batched.batch_info = batcher.info
-        batched.flush = batcher.flush
-        return batched
-
     def decorate(func: Any, /) -> Any:
-        return wrap(func, coroutine=coroutine)
+        if isinstance(func, classmethod | staticmethod):
+            return type(func)(decorate(func.__func__))
+        batcher: Batcher | None = None
+
+        def shell(func: Any) -> Any:
+            nonlocal batcher
+            batcher = Batcher(func, rules, container, names)
+            return batched(batcher)
+
+        function = wrap(func, coroutine=shell)
+        assert batcher is not None
+        # Set last, since a function that is batched already has brought its own.
+        function.batch_info = batcher.batch_info
+        function.flush = batcher.flush
+        return function
 
     return decorate
+
+
+def batched(batcher: Batcher) -> Any:
+    """Return the coroutine function whose callers wait for their batches."""
+    submit = batcher.submit
+    leave = batcher.leave
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        entry = submit(args, kwargs)
+        # Nothing is kept for the time of the wait, above all not the containers that have been copied.
+        del args, kwargs
+        try:
+            return await entry.future
+        except (CancelledError, GeneratorExit):
+            leave(entry)
+            raise
+        finally:
+            # An exception keeps this frame, so the frame must not keep the exception.
+            del entry
+
+    return call
 
 
 def limit(name: str, value: Any) -> float:

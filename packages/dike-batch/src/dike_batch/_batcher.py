@@ -1,17 +1,17 @@
 """A batched function: its calls become entries, and its batches calls of the function."""
 
-from asyncio import get_running_loop, wait
-from collections.abc import Mapping
+from asyncio import AbstractEventLoop, get_running_loop, wait
+from collections.abc import Hashable, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
 from dike_batch._arguments import ArgumentType
 from dike_batch._binding import Binding, Form, Marker
-from dike_batch._dispatcher import Dispatcher, Entry, Rules, Totals
+from dike_batch._dispatcher import Dispatcher, Entry, Outcome, Rules, Totals
 from dike_batch._functions import named
 from dike_batch._loops import PerLoop
-from dike_batch._pieces import CutCall
+from dike_batch._pieces import CutCall, Piece
 from dike_batch._results import cut, join
 
 INCONSISTENT = "Inconsistent use of positional and keyword arguments"
@@ -37,11 +37,15 @@ class BatchInfo(NamedTuple):
     cancelled: int
 
 
-class Recipe(NamedTuple):
+class Recipe:
     """How the batches of a queue are passed to the function."""
 
-    form: Form
-    others: Mapping[Marker, Any]
+    __slots__ = ("form", "group", "others")
+
+    def __init__(self, form: Form, group: tuple[Any, ...], others: Mapping[Marker, Any]) -> None:
+        self.form = form
+        self.group = group
+        self.others = others
 
 
 class LoopState:
@@ -51,19 +55,24 @@ class LoopState:
 
     def __init__(self) -> None:
         self.totals = Totals()
-        # By the identity of the instance, which lives as long as one of its calls does.
-        self.dispatchers: dict[int, Dispatcher] = {}
+        # By the identity of the instance, which its dispatcher keeps alive, and only as long as there are calls.
+        self.dispatchers: dict[int | None, Dispatcher] = {}
 
 
 class Batcher:
-    """Takes the calls of one function, and runs it for batches of them."""
+    """Makes entries of the calls of one function, and calls of the function of their batches."""
 
     def __init__(self, func: Any, rules: Rules, argument_type: ArgumentType, group_by: tuple[str, ...]) -> None:
         self._func = func
-        self._name = named(func).__name__
+        self._name: str = named(func).__name__
         self._rules = rules
+        self._max_rows = rules.max_rows
         self._type = argument_type
+        self._copy = argument_type._copy
+        self._count_rows = argument_type.rows
         self._binding = Binding(func, self._name, group_by)
+        self._forms = self._binding.forms
+        self._has_groups = bool(group_by) or argument_type._has_kinds
         self._states: PerLoop[LoopState] = PerLoop(LoopState)
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | CutCall:
@@ -76,101 +85,144 @@ class Batcher:
         """
         loop = get_running_loop()
         state = self._states[loop]
-        form = self._binding.form(len(args), kwargs)
+        form = None if kwargs else self._forms.get(len(args))
+        if form is None:
+            form = self._binding.form(len(args), kwargs)
         instance = None if form.instance is None else form.get(form.instance, args, kwargs)
         dispatcher = state.dispatchers.get(id(instance))
         if form.error is not None:
             raise self._misfit(form, args, kwargs, dispatcher)
-        values = tuple([self._type._copy(form.get(marker, args, kwargs)) for marker in form.markers])
-        rows = self._rows(form, values)
-        key = (self._binding.group(form, args, kwargs), self._type._kind(values))
-        queue = None if dispatcher is None else dispatcher.queues.get(key)
-        if queue is None:
-            recipe = Recipe(form, {marker: form.get(marker, args, kwargs) for marker in form.others})
+        if form.single is not None:
+            values = self._copy(args[form.single])
+            rows = self._count_rows(values)
         else:
-            recipe = queue.recipe
-            if recipe.form is not form and recipe.form.pattern != form.pattern:
-                raise ValueError(INCONSISTENT)
-        # From here on nothing fails: the call is accepted.
+            values = tuple([self._copy(form.get(marker, args, kwargs)) for marker in form.markers])
+            rows = self._common_rows(form, values)
+        if not rows:
+            raise ValueError("Function called with empty collections as arguments")
+        key = self._key(form, args, kwargs, values) if self._has_groups else None
+        queue = None if dispatcher is None else dispatcher.queues.get(key)
+        if queue is not None and queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
+            raise ValueError(INCONSISTENT)
         if dispatcher is None:
-            dispatcher = state.dispatchers[id(instance)] = Dispatcher(
-                loop,
-                self._rules,
-                state.totals,
-                run=self._run,
-                name=f"a batch of {self._name}()",
-                on_empty=partial(state.dispatchers.pop, id(instance), None),
-            )
+            dispatcher = self._open_dispatcher(loop, state, instance)
+        if queue is None:
+            others = {marker: form.get(marker, args, kwargs) for marker in form.others}
+            group = self._binding.group(form, args, kwargs)
+            queue = dispatcher.open_queue(key, Recipe(form, group, others))
         totals = state.totals
         totals.calls += 1
-        totals.rows += rows
-        future = loop.create_future()
-        if rows <= self._rules.max_rows:
-            entry = Entry(future, rows, values, loop.time(), totals.calls, copy_context())
-            dispatcher.add(key, recipe, entry)
+        # Attributes are set from here, since a call with as many arguments would take longer than all else.
+        entry = Entry()
+        entry.future = loop.create_future()
+        entry.rows = rows
+        entry.values = values
+        entry.arrival = loop.time()
+        entry.order = totals.calls
+        entry.context = copy_context()
+        if rows <= self._max_rows:
+            dispatcher.add(queue, entry)
             return entry
-        call = CutCall(future, partial(join, argument_type=self._type))
-        size = int(self._rules.max_rows)
-        for start in range(0, rows, size):
-            stop = min(start + size, rows)
-            part = tuple([self._type.slice(value, start, stop) for value in values])
-            call.add(stop - start, part, loop.time(), totals.calls, copy_context())
-        for piece in call.pieces:
-            dispatcher.add(key, recipe, piece)
+        call = CutCall(entry.future, partial(join, argument_type=self._type))
+        first, *others = self._pieces(call, entry, form)
+        dispatcher.add(queue, first, others)
         return call
 
     def leave(self, call: Entry | CutCall) -> None:
         """Take away a call whose caller has been cancelled."""
         loop = call.future.get_loop()
         state = self._states.get(loop)
-        if state is None or loop.is_closed():
-            return
-        state.totals.cancelled += 1
-        call.future.cancel()
-        call.leave()
+        if state is not None and not loop.is_closed():
+            state.totals.cancelled += 1
+            call.future.cancel()
+            call.leave()
 
-    def info(self) -> BatchInfo:
-        """Return the figures of the running loop."""
+    def batch_info(self) -> BatchInfo:
+        """Return the figures of the running event loop, all instances of a method together.
+
+        Raises:
+            RuntimeError: No event loop is running.
+        """
         state = self._states.get(get_running_loop())
         if state is None:
             return BatchInfo(0, 0, 0, 0, 0, 0)
         totals = state.totals
-        return BatchInfo(
-            totals.calls, totals.rows, totals.batches, totals.waiting_rows, totals.running, totals.cancelled
-        )
+        waiting = sum(dispatcher.waiting_rows() for dispatcher in state.dispatchers.values())
+        rows = totals.rows + waiting
+        return BatchInfo(totals.calls, rows, totals.batches, waiting, totals.running, totals.cancelled)
 
     async def flush(self) -> None:
-        """Send what waits on the running loop, and wait until it is done."""
+        """Send what waits now, as soon as `max_concurrent_batches` allows it, and return when it is done.
+
+        Exceptions go to the callers only. Cancelling this cancels nothing else.
+        """
         state = self._states.get(get_running_loop())
         if state is not None:
-            dispatchers = list(state.dispatchers.values())
-            futures = {future for dispatcher in dispatchers for future in dispatcher.flush()}
+            futures = {future for dispatcher in [*state.dispatchers.values()] for future in dispatcher.flush()}
             if futures:
                 await wait(futures)
 
-    async def _run(self, recipe: Recipe, entries: list[Entry]) -> tuple[list[Any], dict[int, Exception]]:
-        columns = zip(*[entry.values for entry in entries], strict=True)
-        args, kwargs = recipe.form.arguments([self._type.join(list(column)) for column in columns], recipe.others)
+    async def _run(self, recipe: Recipe, entries: list[Entry]) -> Outcome:
+        """Call the function for a batch."""
+        join = self._type.join
+        if recipe.form.single is not None:
+            values = [join([entry.values for entry in entries])]
+        else:
+            values = [join(list(column)) for column in zip(*[entry.values for entry in entries], strict=True)]
+        args, kwargs = recipe.form.arguments(values, recipe.others)
         result = await self._func(*args, **kwargs)
         return cut(result, [entry.rows for entry in entries], self._type, self._name)
 
-    def _rows(self, form: Form, values: tuple[Any, ...]) -> int:
-        """Return the number of rows of all values."""
-        rows = [self._type.rows(value) for value in values]
+    def _open_dispatcher(self, loop: AbstractEventLoop, state: LoopState, instance: Any) -> Dispatcher:
+        def forget() -> None:
+            state.dispatchers.pop(id(instance), None)
+
+        dispatcher = Dispatcher(
+            loop, self._rules, state.totals, run=self._run, name=f"a batch of {self._name}()", on_empty=forget
+        )
+        state.dispatchers[id(instance)] = dispatcher
+        return dispatcher
+
+    def _key(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], values: Any) -> Hashable:
+        """Return what the calls of one queue have in common."""
+        kind = self._type._kind
+        kinds = kind(values) if form.single is not None else tuple([kind(value) for value in values])
+        return (self._binding.group(form, args, kwargs), kinds) if self._binding.group_by else kinds
+
+    def _common_rows(self, form: Form, values: tuple[Any, ...]) -> int:
+        """Return the number of rows of all `values`."""
+        rows = [self._count_rows(value) for value in values]
         if len(set(rows)) > 1:
             lengths = ", ".join(f"{name}={length}" for name, length in zip(form.names, rows, strict=True))
             raise ValueError(f"All arguments must have the same length, but got {lengths}")
-        if not rows or rows[0] == 0:
-            raise ValueError("Function called with empty collections as arguments")
-        return rows[0]
+        return rows[0] if rows else 0
 
     def _misfit(
         self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], dispatcher: Dispatcher | None
     ) -> Exception:
         """Return the exception for a call that does not fit the signature."""
         if dispatcher is not None and self._binding.has_group(form):
-            # The calls that wait all fit the signature, so this one is unlike them.
+            # The calls that wait fit the signature, so they are of another form.
             group = self._binding.group(form, args, kwargs)
-            if any(waiting == group for waiting, _ in dispatcher.queues):
+            if any(queue.recipe.group == group for queue in dispatcher.queues.values()):
                 return ValueError(INCONSISTENT)
         return TypeError(f"{self._name}(): {form.error}")
+
+    def _pieces(self, call: CutCall, entry: Entry, form: Form) -> list[Piece]:
+        """Cut the entry of a call into as many as needed."""
+        pieces = []
+        size = int(self._max_rows)
+        cut = self._type.slice
+        for start in range(0, entry.rows, size):
+            stop = min(start + size, entry.rows)
+            piece = call.piece()
+            piece.rows = stop - start
+            piece.arrival = entry.arrival
+            piece.order = entry.order
+            piece.context = entry.context
+            if form.single is not None:
+                piece.values = cut(entry.values, start, stop)
+            else:
+                piece.values = tuple([cut(value, start, stop) for value in entry.values])
+            pieces.append(piece)
+        return pieces

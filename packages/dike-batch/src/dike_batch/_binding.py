@@ -25,9 +25,10 @@ class Form:
         names: The names of the batched arguments, in the order of the signature.
         markers: Where they are.
         others: Where the arguments are that are passed through: the instance, and those of the groups.
+        single: The index of the only batched argument, if there is one and it is positional.
     """
 
-    __slots__ = ("error", "groups", "instance", "markers", "names", "others", "pattern")
+    __slots__ = ("error", "groups", "instance", "markers", "names", "others", "pattern", "single")
 
     def __init__(self, binding: "Binding", count: int, keywords: frozenset[str]) -> None:
         self.pattern = (count, keywords)
@@ -39,7 +40,7 @@ class Form:
             found = binding.signature.bind(*range(count), **found).arguments
         except TypeError as error:
             self.error = str(error)
-            found.update(zip(binding.positional, range(count)))
+            found.update(zip(binding.positional, range(count), strict=False))
         else:
             for name, marker in found.items():
                 if isinstance(marker, tuple):
@@ -53,6 +54,9 @@ class Form:
                     self.markers.append(marker)
         self.instance: Marker | None = found.get(binding.instance) if binding.instance else None
         self.groups: dict[str, Marker] = {name: found[name] for name in binding.group_by if name in found}
+        self.single: int | None = None
+        if len(self.markers) == 1 and isinstance(self.markers[0], int):
+            self.single = self.markers[0]
         self.others = list(self.groups.values()) if self.instance is None else [self.instance, *self.groups.values()]
 
     @staticmethod
@@ -91,17 +95,17 @@ class Binding:
         for each in group_by:
             if each not in single or each == self.instance:
                 raise ValueError(f"group_by must name parameters of {name}(), but got {each!r}")
-        self._forms: dict[Any, Form] = {}
+        self.forms: dict[Any, Form] = {}
 
     def form(self, count: int, keywords: Iterable[str]) -> Form:
         """Return the form of a call with `count` positional arguments and these keywords."""
         # Most calls come in one order of keywords, which is quicker to look up than the set of them.
-        key = (count, *keywords)
-        form = self._forms.get(key)
+        key = (count, *keywords) if keywords else count
+        form = self.forms.get(key)
         if form is None:
             form = Form(self, count, frozenset(keywords))
-            if form.error is None and len(self._forms) < REMEMBERED:
-                self._forms[key] = form
+            if form.error is None and len(self.forms) < REMEMBERED:
+                self.forms[key] = form
         return form
 
     def has_group(self, form: Form) -> bool:
@@ -119,11 +123,10 @@ class Binding:
         """
         values = []
         for name in self.group_by:
-            marker = form.groups.get(name)
-            if marker is None:
-                value = self.signature.parameters[name].default
+            if name in form.groups:
+                value = form.get(form.groups[name], args, kwargs)
             else:
-                value = form.get(marker, args, kwargs)
+                value = self.signature.parameters[name].default
             try:
                 hash(value)
             except TypeError:

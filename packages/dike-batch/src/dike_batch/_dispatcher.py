@@ -15,7 +15,7 @@ the backend is busy.
 
 from asyncio import AbstractEventLoop, Future, Task, TimerHandle
 from collections import deque
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextvars import Context
 from functools import partial
 from heapq import heapify, heappop, heappush, heapreplace
@@ -23,6 +23,9 @@ from math import inf
 from typing import Any, NamedTuple
 
 from dike_batch._errors import one_each
+
+# One result for each entry, and exceptions in the place of results, by their index.
+Outcome = tuple[list[Any], dict[int, Exception]]
 
 
 class Rules(NamedTuple):
@@ -39,27 +42,38 @@ class Rules(NamedTuple):
 class Totals:
     """The figures of one event loop, over all its dispatchers."""
 
-    __slots__ = ("batches", "calls", "cancelled", "rows", "running", "waiting_rows")
+    __slots__ = ("batches", "calls", "cancelled", "rows", "running")
 
     def __init__(self) -> None:
-        self.calls = self.rows = self.batches = self.waiting_rows = self.running = self.cancelled = 0
+        self.calls = 0
+        self.rows = 0  # without those that still wait
+        self.batches = 0
+        self.running = 0
+        self.cancelled = 0
 
 
 class Entry:
-    """A call, from its arrival to its end."""
+    """A call, from its arrival to its end.
+
+    Attributes:
+        future: The caller's.
+        rows: The number of rows.
+        values: The batched arguments.
+        arrival: When the call came, on the loop's clock.
+        order: The number of the call, on its loop.
+        context: The caller's context.
+        place: Where the entry is, as long as it matters.
+    """
 
     __slots__ = ("arrival", "context", "future", "order", "place", "rows", "values")
 
-    def __init__(
-        self, future: Future[Any], rows: int, values: tuple[Any, ...], arrival: float, order: int, context: Context
-    ) -> None:
-        self.future = future
-        self.rows = rows
-        self.values = values
-        self.arrival = arrival
-        self.order = order
-        self.context = context
-        self.place: Queue | Batch | None = None
+    future: Future[Any]
+    rows: int
+    values: Any
+    arrival: float
+    order: int
+    context: Context
+    place: "Queue | Batch | None"
 
     def leave(self) -> None:
         """Go away, wherever the entry is: nobody waits for it any more."""
@@ -125,7 +139,7 @@ class Queue:
 
     def _discount(self, entry: Entry) -> None:
         self.rows -= entry.rows
-        self.dispatcher.totals.waiting_rows -= entry.rows
+        self.dispatcher.totals.rows += entry.rows
         entry.values = ()
 
 
@@ -187,8 +201,7 @@ class Dispatcher:
         loop: The running loop.
         rules: When batches leave.
         totals: The figures of the loop.
-        run: Makes of a queue's recipe and the entries of a batch the coroutine that returns one result for each entry,
-            and by their index the exceptions that take the place of results.
+        run: Runs the function with a queue's recipe for the entries of a batch.
         name: What a batch is called in the text of an exception.
         on_empty: Called when nothing waits or runs any more.
     """
@@ -199,12 +212,13 @@ class Dispatcher:
         rules: Rules,
         totals: Totals,
         *,
-        run: Callable[[Any, list[Entry]], Coroutine[Any, Any, tuple[list[Any], dict[int, Exception]]]],
+        run: Callable[[Any, list[Entry]], Coroutine[Any, Any, Outcome]],
         name: str,
         on_empty: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._rules = rules
+        self._target = rules.target
         self._run = run
         self._name = name
         self._on_empty = on_empty
@@ -216,23 +230,32 @@ class Dispatcher:
         self._idle_scheduled = False
         self._flushed = 0
 
-    def add(self, key: Hashable, recipe: Any, entry: Entry) -> None:
-        """Let `entry` wait in the queue of its group; `recipe` counts if it is the first there."""
-        queue = self.queues.get(key)
-        if queue is None:
-            queue = self.queues[key] = Queue(self, key, recipe)
+    def open_queue(self, key: Hashable, recipe: Any) -> Queue:
+        """Make the queue of a group of which nothing waits; an entry must follow at once."""
+        queue = self.queues[key] = Queue(self, key, recipe)
+        return queue
+
+    def add(self, queue: Queue, entry: Entry, others: Sequence[Entry] = ()) -> None:
+        """Let `entry`, and the other pieces of a call, wait in `queue`, and send what may leave now."""
+        is_first = not queue.rows
         entry.place = queue
         queue.entries.append(entry)
         queue.rows += entry.rows
-        self.totals.waiting_rows += entry.rows
-        if len(queue.entries) == 1:
+        for other in others:
+            other.place = queue
+            queue.entries.append(other)
+            queue.rows += other.rows
+        if is_first:
             if self._rules.when_idle:
                 self._waiting.push(queue)
-            self._sort(queue, entry.arrival)
-            self._look(entry.arrival)
-        elif queue.rows >= self._rules.target and not queue.due:
-            self._sort(queue, entry.arrival)
-            self._look(entry.arrival)
+        elif queue.rows < self._target or queue.due:
+            return
+        self._sort(queue, entry.arrival)
+        self._look(entry.arrival)
+
+    def waiting_rows(self) -> int:
+        """Return the number of rows that wait."""
+        return sum(queue.rows for queue in self.queues.values())
 
     def flush(self) -> list[Future[Any]]:
         """Send all that waits as soon as there is room; return the futures of it."""
@@ -297,10 +320,10 @@ class Dispatcher:
         if entries and (even_if_not_due or self._is_due(queue, entries[0], now)):
             rows = sum(entry.rows for entry in entries)
             queue.rows -= rows
-            self.totals.waiting_rows -= rows
+            self.totals.rows += rows
             self._start(queue.recipe, entries)
         else:
-            # So many callers had just gone that the rest must wait on.
+            # So many callers have just gone that the rest must go on waiting.
             queue.entries.extendleft(reversed(entries))
         if queue.entries:
             self._sort(queue, now)
@@ -327,32 +350,32 @@ class Dispatcher:
         assert batch.task is not None
         batch.task.cancel()
 
-    def _on_end(self, batch: Batch, task: Task[tuple[list[Any], dict[int, Exception]]]) -> None:
+    def _on_end(self, batch: Batch, task: Task[Outcome]) -> None:
         self._running.discard(batch)
         self.totals.running -= 1
         if batch.timer is not None:
             batch.timer.cancel()
-        # An entry and its batch hold each other.
-        entries, batch.entries = batch.entries, []
-        if task.cancelled():
-            self._fail(entries, RuntimeError(f"{self._name} was cancelled"))
-        elif (error := task.exception()) is not None:
-            self._fail(entries, error)
-        else:
-            results, errors = task.result()
-            for index, error in errors.items():
-                if not entries[index].future.done():
-                    entries[index].fail(error)
-            for entry, result in zip(entries, results, strict=True):
-                if not entry.future.done():
-                    entry.finish(result)
+        self._settle(batch.entries, task)
+        # It is still known to its entries, and to the frames of an exception.
+        batch.entries.clear()
         self._look(self._loop.time())
         self._rest()
 
-    def _fail(self, entries: list[Entry], error: BaseException) -> None:
-        present = [entry for entry in entries if not entry.future.done()]
-        for entry, own in zip(present, one_each(error, len(present)), strict=True):
-            entry.fail(own)
+    def _settle(self, entries: list[Entry], task: Task[Outcome]) -> None:
+        """Give the callers that are still there what the function came to."""
+        failure = RuntimeError(f"{self._name} was cancelled") if task.cancelled() else task.exception()
+        if failure is not None:
+            present = [entry for entry in entries if not entry.future.done()]
+            for entry, error in zip(present, one_each(failure, len(present)), strict=True):
+                entry.fail(error)
+            return
+        results, errors = task.result()
+        for index, error in errors.items():
+            if not entries[index].future.done():
+                entries[index].fail(error)
+        for entry, result in zip(entries, results, strict=True):
+            if not entry.future.done():
+                entry.finish(result)
 
     def _rest(self) -> None:
         if not self.queues and not self._running:

@@ -1,22 +1,18 @@
-"""Numpy arrays as containers of rows; imported only where numpy is used."""
+"""Numpy arrays as containers of rows; this module is imported only where numpy is used."""
 
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
 from dike_batch._arguments import Sequences
 
-# Of these kinds not all types can be joined without loss: structures, dates and time differences with their units.
-BY_DTYPE = "VMm"
+# Structures, time differences and dates: a joined array could not hold all of its rows without loss.
+KEPT_APART_BY_DTYPE = "VmM"
 
 
 class Arrays(Sequences):
-    """Arrays, whose first axis counts the rows."""
-
-    def rows(self, value: Any) -> int:
-        if value.ndim == 0:
-            raise TypeError(f"An array of rows must have at least one dimension, but got {value!r}")
-        return len(value)
+    """Arrays, whose first axis counts the rows; as arguments also what can be made an array."""
 
     def join(self, values: list[Any]) -> Any:
         return np.concatenate(values)
@@ -24,11 +20,19 @@ class Arrays(Sequences):
     def _copy(self, value: Any) -> Any:
         return np.array(value)
 
-    def _part(self, value: Any, start: int, stop: int) -> Any:
-        return value[start:stop].copy()
+    def _parts(self, value: Any, sizes: list[int]) -> list[Any]:
+        if len(sizes) == len(value) and type(value) is np.ndarray:
+            return [row.copy() for row in value[:, np.newaxis]]
+        return [value[start:stop].copy() for start, stop in pairwise(accumulate(sizes, initial=0))]
 
-    def _kind(self, values: tuple[Any, ...]) -> Any:
-        return tuple([(v.shape[1:], kind if (kind := v.dtype.kind) not in BY_DTYPE else v.dtype) for v in values])
+    _has_kinds = True
+
+    def _kind(self, value: Any) -> Any:
+        dtype = value.dtype
+        kind = dtype.kind
+        if kind in KEPT_APART_BY_DTYPE:
+            kind = dtype
+        return kind if value.ndim == 1 else (kind, value.shape[1:])
 
 
 ARRAYS = Arrays()

@@ -2,7 +2,6 @@
 
 from asyncio import Future
 from collections.abc import Callable
-from contextvars import Context
 from typing import Any
 
 from dike_batch._dispatcher import Entry
@@ -16,26 +15,27 @@ class CutCall:
         join: Puts the results of the pieces together.
     """
 
-    __slots__ = ("_join", "_left", "future", "pieces")
+    __slots__ = ("_join", "_missing", "future", "pieces")
 
     def __init__(self, future: Future[Any], join: Callable[[list[Any]], Any]) -> None:
         self.future = future
         self.pieces: list[Piece] = []
         self._join = join
-        self._left = 0
+        self._missing = 0
 
-    def add(self, rows: int, values: tuple[Any, ...], arrival: float, order: int, context: Context) -> "Piece":
-        """Return a new last piece."""
-        piece = Piece(self.future, rows, values, arrival, order, context)
+    def piece(self) -> "Piece":
+        """Return a new piece, the last so far."""
+        piece = Piece()
         piece.call = self
+        piece.future = self.future
         self.pieces.append(piece)
-        self._left += 1
+        self._missing += 1
         return piece
 
-    def finish(self) -> None:
-        """Count a result; the last one makes the caller's."""
-        self._left -= 1
-        if self._left:
+    def finish_piece(self) -> None:
+        """Count the result of a piece; after the last one the caller gets its result."""
+        self._missing -= 1
+        if self._missing:
             return
         try:
             result = self._join([piece.result for piece in self.pieces])
@@ -43,9 +43,10 @@ class CutCall:
             self.future.set_exception(error)
         else:
             self.future.set_result(result)
+        self.pieces.clear()
 
     def leave(self) -> None:
-        """Nobody waits for any of the pieces any more."""
+        """Take away all pieces: nobody waits for them any more."""
         for piece in self.pieces:
             piece.leave()
         self.pieces.clear()
@@ -60,11 +61,11 @@ class Piece(Entry):
     result: Any
 
     def finish(self, result: Any) -> None:
-        """Keep the result until there are all."""
+        """Keep the result until all are there."""
         self.result = result
-        self.call.finish()
+        self.call.finish_piece()
 
     def fail(self, error: BaseException) -> None:
-        """Fail the whole call, whose other pieces are then of no use."""
+        """Fail the call; its other pieces are then of no use."""
         super().fail(error)
         self.call.leave()

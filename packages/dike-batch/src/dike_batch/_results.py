@@ -1,16 +1,15 @@
-"""A batch's result, cut into the results of its calls."""
+"""The result of a batch, cut into the results of its calls."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from dike_batch._arguments import ITEMS, ArgumentType
 from dike_batch._errors import one_each
 
-WHAT_TO_RETURN = "a list, an array or a dict of them, with one row for each row of the batch"
+WHAT_TO_RETURN = "return a list, an array, or a dict of columns instead"
 
 
 def cut(
-    result: Any, sizes: Sequence[int], argument_type: ArgumentType, name: str
+    result: Any, sizes: list[int], argument_type: ArgumentType, name: str
 ) -> tuple[list[Any], dict[int, Exception]]:
     """Cut `result` into one part for each of `sizes`.
 
@@ -24,23 +23,25 @@ def cut(
         The parts, each a container of its own, and the exceptions that take the place of parts, by their index.
 
     Raises:
-        ValueError: The number of rows is not the batch's.
-        TypeError: The result is not a container of rows.
+        ValueError: The result has not as many rows as the batch.
+        TypeError: The result is no container of rows.
     """
-    if isinstance(result, dict):
-        columns = [_parts(column, sizes, argument_type, f"{name}()[{key!r}]") for key, column in result.items()]
-        if not columns:
-            raise ValueError(f"{name}() returned no columns for a batch of {sum(sizes)} rows")
-        return [dict(zip(result, parts, strict=True)) for parts in zip(*columns, strict=True)], {}
-    parts = _parts(result, sizes, argument_type, f"{name}()")
-    return parts, _exceptions(parts) if argument_type is ITEMS else {}
+    if not isinstance(result, dict):
+        parts = _parts(result, sizes, argument_type, f"{name}() returned")
+        return parts, _exceptions(parts) if argument_type is ITEMS else {}
+    if not result:
+        raise ValueError(f"{name}() returned a dict of 0 columns for a batch of {sum(sizes)} rows")
+    columns = [
+        _parts(column, sizes, argument_type, f"{name}() returned, in column {key!r},") for key, column in result.items()
+    ]
+    return [dict(zip(result, parts, strict=True)) for parts in zip(*columns, strict=True)], {}
 
 
 def join(results: list[Any], argument_type: ArgumentType) -> Any:
     """Put together the results of the pieces of one call.
 
     Raises:
-        ValueError: Some results are dicts of other columns than the first, or no dicts at all.
+        ValueError: Some are dicts with other columns than the first, or no dicts at all.
     """
     first = results[0]
     if not isinstance(first, dict):
@@ -50,26 +51,16 @@ def join(results: list[Any], argument_type: ArgumentType) -> Any:
     return {key: argument_type.join([result[key] for result in results]) for key in first}
 
 
-def _parts(result: Any, sizes: Sequence[int], argument_type: ArgumentType, name: str) -> list[Any]:
+def _parts(result: Any, sizes: list[int], argument_type: ArgumentType, returned: str) -> list[Any]:
     if isinstance(result, tuple):
-        raise TypeError(f"{name} returned a tuple; return {WHAT_TO_RETURN}")
+        raise TypeError(f"{returned} a tuple; {WHAT_TO_RETURN}")
     container = argument_type._container(result)
-    try:
-        rows = container.rows(result)
-    except TypeError as error:
-        raise TypeError(
-            f"{name} returned an object of type {type(result).__name__}; return {WHAT_TO_RETURN}"
-        ) from error
+    if container is None:
+        raise TypeError(f"{returned} an object of type {type(result).__name__}; {WHAT_TO_RETURN}")
+    rows = container.rows(result)
     if rows != sum(sizes):
-        raise ValueError(f"{name} returned {rows} rows for a batch of {sum(sizes)} rows")
-    part = container._part
-    parts = []
-    start = 0
-    for size in sizes:
-        stop = start + size
-        parts.append(part(result, start, stop))
-        start = stop
-    return [part[0] for part in parts] if argument_type is ITEMS else parts
+        raise ValueError(f"{returned} {rows} rows for a batch of {sum(sizes)} rows")
+    return container._items(result) if argument_type is ITEMS else container._parts(result, sizes)
 
 
 def _exceptions(items: list[Any]) -> dict[int, Exception]:
@@ -79,9 +70,9 @@ def _exceptions(items: list[Any]) -> dict[int, Exception]:
             same.setdefault(id(item), []).append(index)
     errors: dict[int, Exception] = {}
     for indexes in same.values():
-        error = items[indexes[0]]
-        if isinstance(error, StopIteration):  # which no coroutine and no future can raise
-            cause, error = error, RuntimeError(f"the result of this item is {error!r}")
-            error.__cause__ = cause
+        error: Exception = items[indexes[0]]
+        if isinstance(error, StopIteration):  # neither a coroutine nor a future can raise it
+            stop, error = error, RuntimeError(f"The result is {error!r}")
+            error.__cause__ = stop
         errors.update(zip(indexes, one_each(error, len(indexes)), strict=True))
     return errors
