@@ -28,33 +28,33 @@ from ._slots import Slots
 from ._too_many_calls import TooManyCalls, refusal
 
 if TYPE_CHECKING:
-    from ._limiter import JobLimiter
+    from ._rules import Rules
 
 
 class Call:
     """One call's way through a limiter: an async context manager that holds a slot.
 
     Args:
-        limiter: The limiter.
+        rules: Those of the limiter.
         args: Positional arguments, for `key` and `share`.
         kwargs: Keyword arguments, for `key` and `share`.
         func: The function called, if any.
         is_stream: Whether it is an async generator function.
     """
 
-    __slots__ = ("args", "func", "is_stream", "key", "kwargs", "limiter", "loop_slots", "share", "slots")
+    __slots__ = ("args", "func", "is_stream", "key", "kwargs", "loop_slots", "rules", "share", "slots")
 
     loop_slots: LoopSlots
 
     def __init__(
         self,
-        limiter: "JobLimiter",
+        rules: "Rules",
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         func: Any = None,
         is_stream: bool = False,
     ) -> None:
-        self.limiter = limiter
+        self.rules = rules
         self.args = args
         self.kwargs = kwargs
         self.func = func
@@ -76,13 +76,14 @@ class Call:
 
     def find_slots(self) -> bool:
         """Find out the call's key, share and slots; False for a call that bypasses the limit."""
-        limiter = self.limiter
-        key = limiter._key
+        rules = self.rules
+        key = rules.key
         if key is not None:
             self.key = key(*self.args, **self.kwargs)
             if self.key is None:
+                self.slots = None
                 return False
-        share = limiter._share
+        share = rules.share
         if callable(share):
             value = share(*self.args, **self.kwargs)
             try:
@@ -91,9 +92,9 @@ class Call:
                 raise ValueError(str(error)) from None
         else:
             self.share = share
-        loop_slots: LoopSlots = limiter._loops.last
+        loop_slots: LoopSlots = rules.loops.last
         if loop_slots.runner._thread_id != get_ident():
-            loop_slots = limiter._loops.here()
+            loop_slots = rules.loops.here()
         self.loop_slots = loop_slots
         self.slots = loop_slots if key is None else loop_slots.of(self.key)
         return True
@@ -135,7 +136,7 @@ class Call:
         opening, function = "Too many calls", None
         if self.func is not None:
             opening, function = opening_and_function(self.func)
-        limit = self.limiter._limit.current()
+        limit = self.rules.limit.current()
         text = f"{opening}! limit={limit} exceeded"
         return refusal(text, function, limit, slots.in_flight, slots.waiting, self.key, retry_after)
 

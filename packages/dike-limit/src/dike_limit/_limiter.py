@@ -1,130 +1,135 @@
 """The decorator."""
 
-from asyncio import get_running_loop
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from . import _options, _shells
-from ._call import checked_share
-from ._functions import is_coroutine_function, wrap
+from . import _shells
+from ._functions import wrap
 from ._limit import Limit, NumberLimit
-from ._loop_slots import EachLoopSlots, LoopSlots
+from ._rules import Rules
 
-F = TypeVar("F")
+_Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
+# A string, since classmethod and staticmethod take no subscripts when the program runs.
+F = TypeVar("F", bound="Callable[..., _Async] | classmethod[Any, ..., _Async] | staticmethod[..., _Async]")
 
 
 class JobLimiter:
     """The decorator that `limit_jobs` makes.
 
-    Put on several functions it limits them together: they share its slots.
+    Functions under the same limiter share its slots. Inside an event loop the counters are those of that loop;
+    elsewhere they are sums over all event loops.
+
+    Example:
+        >>> import asyncio
+        >>> from dike_limit import limit_jobs
+        >>> database = limit_jobs(limit=10, max_waiting_time=1)
+        >>> @database
+        ... async def read() -> str:
+        ...     return f"{database.in_flight} in flight"
+        >>> async def main():
+        ...     async with database.slot():
+        ...         print(await read())
+        >>> asyncio.run(main())
+        2 in flight
+        >>> database.in_flight, database.waiting, database.admitted, database.rejected
+        (0, 0, 2, 0)
+        >>> database.limit = 20
     """
 
     def __init__(
         self,
         *,
         limit: float | Limit,
-        max_waiting_time: float | timedelta = 0.0,
-        max_waiting_calls: float | None = None,
-        key: Callable[..., Any] | None = None,
-        share: float | Callable[..., float] = 1.0,
+        max_waiting_time: float | timedelta,
+        max_waiting_calls: float | None,
+        key: Callable[..., Hashable] | None,
+        share: float | Callable[..., float],
     ) -> None:
-        if isinstance(limit, Limit):
-            limit.bind(has_key=key is not None)
-            self._limit = limit
-        else:
-            try:
-                self._limit = NumberLimit(limit)
-            except ValueError as error:
-                raise ValueError("Error when wrapping f(). Limit must be >= 0!") from error
-        self._max_waiting_time = _options.seconds("max_waiting_time", max_waiting_time)
-        _options.require(self._max_waiting_time >= 0, "max_waiting_time", ">= 0", max_waiting_time)
-        if max_waiting_calls is not None:
-            _options.require(
-                _options.number("max_waiting_calls", max_waiting_calls) >= 0,
-                "max_waiting_calls",
-                ">= 0",
-                max_waiting_calls,
-            )
-        self._max_waiting_calls = max_waiting_calls
-        if key is not None:
-            _check_callable("key", key)
-        self._key = key
-        if callable(share):
-            _check_callable("share", share)
-            self._share: float | Callable[..., float] = share
-        else:
-            self._share = checked_share(share)
-        self._loops = EachLoopSlots(self._new_loop_slots)
+        self._rules = Rules(
+            limit=limit,
+            max_waiting_time=max_waiting_time,
+            max_waiting_calls=max_waiting_calls,
+            key=key,
+            share=share,
+        )
 
     def __call__(self, func: F) -> F:
-        """Limit a coroutine function or an async generator function."""
+        """Limit a function.
+
+        Args:
+            func: A coroutine function or an async generator function; a method, a `classmethod` or `staticmethod`, a
+                `functools.partial` of such a function, or an object with ``async def __call__``.
+
+        Raises:
+            ValueError: `func` is none of these.
+        """
         wrapped: F = wrap(
-            func, coroutine=self._coroutine_shell(), async_generator=partial(_shells.async_generator, self)
+            func,
+            coroutine=partial(_shells.coroutine, self._rules),
+            async_generator=partial(_shells.async_generator, self._rules),
         )
         return wrapped
 
-    def slot(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None]:
-        """Limit a stretch of code: ``async with limiter.slot():``.
+    def slot(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None, None]:
+        """Limit a stretch of code: ``async with limiter.slot(): ...``.
 
         Args:
-            *args: Passed to `key` and `share`.
-            **kwargs: Passed to `key` and `share`.
+            *args: What `key` and `share` get.
+            **kwargs: What `key` and `share` get.
+
+        Raises:
+            TooManyCalls: On entering, as for a call.
         """
-        return self._limit.call(self, args, kwargs)
+        return self._rules.limit.call(self._rules, args, kwargs)
 
     @property
     def limit(self) -> float:
-        """The limit. It can be set if it was given as a number."""
-        return self._limit.current()
+        """The limit of the moment.
+
+        It can be set if it was given as a number. Calls that wait profit from a higher limit: on the running event
+        loop at once, on others when a slot of theirs frees. A lower limit stops nothing that runs.
+
+        Raises:
+            AttributeError: When set: it is an `AdaptiveLimit` or a `SharedLimit`.
+            TypeError: When set: it is not a number.
+            ValueError: When set: it is negative or NaN.
+        """
+        return self._rules.limit.current()
 
     @limit.setter
     def limit(self, limit: float) -> None:
-        if not isinstance(self._limit, NumberLimit):
-            raise AttributeError(f"limit cannot be set, since it was given as {self._limit!r}")
-        self._limit.set(limit)
-        self._loops.forget_last()
-        # Those who wait on other event loops are theirs to wake: a future must not be touched from another thread.
-        with suppress(RuntimeError):
-            for slots in self._loops.here().all():
-                slots.look()
+        number, loops = self._rules.limit, self._rules.loops
+        if not isinstance(number, NumberLimit):
+            raise AttributeError(f"limit cannot be set, since it was given as {number!r}")
+        number.set(limit)
+        loops.forget_last()
+        try:
+            here = loops.here()
+        except RuntimeError:
+            # No event loop is running here, and those in other threads must do it themselves: futures are theirs.
+            return
+        for slots in here.all():
+            slots.look()
 
     @property
     def in_flight(self) -> int:
-        """How many calls run: on the running event loop, or on all if there is none."""
-        return sum(slots.in_flight for each in self._loops.in_view() for slots in each.all())
+        """How many calls run now."""
+        return sum(slots.in_flight for each in self._rules.loops.in_view() for slots in each.all())
 
     @property
     def waiting(self) -> int:
-        """How many calls wait: on the running event loop, or on all if there is none."""
-        return sum(slots.waiting for each in self._loops.in_view() for slots in each.all())
+        """How many calls wait now."""
+        return sum(slots.waiting for each in self._rules.loops.in_view() for slots in each.all())
 
     @property
     def admitted(self) -> int:
-        """How many calls have been admitted so far: on the running event loop, or on all if there is none."""
-        return sum(each.admitted for each in self._loops.in_view())
+        """How many calls have been admitted so far."""
+        return sum(each.admitted for each in self._rules.loops.in_view())
 
     @property
     def rejected(self) -> int:
-        """How many calls have been refused so far: on the running event loop, or on all if there is none."""
-        return sum(each.rejected for each in self._loops.in_view())
-
-    def _coroutine_shell(self) -> Callable[[Any], Any]:
-        limit = self._limit
-        if not isinstance(limit, NumberLimit) or self._key is not None or self._share != 1.0:
-            return partial(_shells.coroutine, self)
-        if self._max_waiting_time:
-            return partial(_shells.waiting_room, self, limit)
-        return partial(_shells.fail_fast, self, limit)
-
-    def _new_loop_slots(self) -> LoopSlots:
-        return LoopSlots(get_running_loop(), self._limit.on_loop(), self._max_waiting_time, self._max_waiting_calls)
-
-
-def _check_callable(name: str, value: Any) -> None:
-    if not callable(value):
-        raise TypeError(f"{name} must be a function, but got {value!r}")
-    if is_coroutine_function(value):
-        raise TypeError(f"{name} must be a function that is not a coroutine function, but got {value!r}")
+        """How many calls have got `TooManyCalls` so far."""
+        return sum(each.rejected for each in self._rules.loops.in_view())

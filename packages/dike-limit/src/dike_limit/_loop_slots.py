@@ -124,6 +124,12 @@ class EachLoopSlots(PerLoop[LoopSlots]):
         """Make sure that the next call on any event loop goes through `here`."""
         self.last = _NOWHERE
 
+    def forget(self) -> None:
+        """Forget all event loops."""
+        self._lock = threading.Lock()
+        self.clear()
+        self.forget_last()
+
     def in_view(self) -> list[LoopSlots | Gone]:
         """Return what there is of the running event loop, or of all event loops if none is running."""
         try:
@@ -152,10 +158,9 @@ _all_limiters: WeakValueDictionary[int, EachLoopSlots] = WeakValueDictionary()
 
 
 def _forget_loops() -> None:
-    # An event loop of the parent may seem to run in a forked process.
+    # In a forked process the event loop of the parent seems to run, and a thread that is gone may have held a lock.
     for loops in _all_limiters.values():
-        loops.clear()
-        loops.forget_last()
+        loops.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,24 +1,32 @@
 """What runs around a limited function.
 
-All could be the general shell for coroutine functions, `coroutine`. Those before it do the same for the common cases in
-a fraction of the time.
+`_any_coroutine` would do for all coroutine functions. Its two specializations for plain limits do the same in a
+fraction of the time: they are on the path of every call of most users.
 """
 
 from collections.abc import AsyncGenerator
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._call import opening_and_function
 from ._limit import NumberLimit
+from ._rules import Rules
 from ._too_many_calls import refusal
 
-if TYPE_CHECKING:
-    from ._limiter import JobLimiter
+
+def coroutine(rules: Rules, func: Any) -> Any:
+    """Return the shell of a coroutine function."""
+    limit = rules.limit
+    if not isinstance(limit, NumberLimit) or rules.key is not None or rules.share != 1.0:
+        return _any_coroutine(rules, func)
+    if rules.max_waiting_time:
+        return _waiting_room(rules, limit, func)
+    return _fail_fast(rules, limit, func)
 
 
-def fail_fast(limiter: "JobLimiter", limit: NumberLimit, func: Any) -> Any:
-    """Return the shell of a coroutine function whose limit is a number, with no further options."""
-    loops = limiter._loops
+def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
+    # For a number and no options.
+    loops = rules.loops
     opening, function = opening_and_function(func)
 
     async def limited(*args: Any, **kwargs: Any) -> Any:
@@ -38,9 +46,9 @@ def fail_fast(limiter: "JobLimiter", limit: NumberLimit, func: Any) -> Any:
     return limited
 
 
-def waiting_room(limiter: "JobLimiter", limit: NumberLimit, func: Any) -> Any:
-    """Return the shell of a coroutine function whose limit is a number, with a waiting room, for calls all alike."""
-    loops = limiter._loops
+def _waiting_room(rules: Rules, limit: NumberLimit, func: Any) -> Any:
+    # For a number with a waiting room.
+    loops = rules.loops
     opening, function = opening_and_function(func)
 
     async def limited(*args: Any, **kwargs: Any) -> Any:
@@ -71,23 +79,22 @@ def waiting_room(limiter: "JobLimiter", limit: NumberLimit, func: Any) -> Any:
     return limited
 
 
-def coroutine(limiter: "JobLimiter", func: Any) -> Any:
-    """Return the shell of a coroutine function."""
-    call = limiter._limit.call
+def _any_coroutine(rules: Rules, func: Any) -> Any:
+    call = rules.limit.call
 
     async def limited(*args: Any, **kwargs: Any) -> Any:
-        async with call(limiter, args, kwargs, func):
+        async with call(rules, args, kwargs, func):
             return await func(*args, **kwargs)
 
     return limited
 
 
-def async_generator(limiter: "JobLimiter", func: Any) -> Any:
+def async_generator(rules: Rules, func: Any) -> Any:
     """Return the shell of an async generator function."""
-    call = limiter._limit.call
+    call = rules.limit.call
 
     async def limited(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        async with call(limiter, args, kwargs, func, is_stream=True):
+        async with call(rules, args, kwargs, func, is_stream=True):
             items = func(*args, **kwargs)
             try:
                 item = await anext(items)

@@ -33,6 +33,7 @@ class LimitOfTheMoment(Protocol):
     @property
     def value(self) -> float:
         """The limit: a number >= 0, infinity included."""
+        ...
 
 
 # Number of arrival, future, share, deadline on the loop's clock. Who leaves early leaves this behind, with the future
@@ -96,7 +97,7 @@ class Slots:
         self.key = key
         self._loop = loop
         self._limit = limit
-        self._limit_seen = 0.0  # All that depends on the limit belongs to this one.
+        self._limit_seen: float = 0  # All that depends on the limit belongs to this one.
         self._ceiling = 0  # How many slots there are.
         self._max_waiting_time = max_waiting_time
         self._max_waiting_calls = max_waiting_calls
