@@ -3,6 +3,7 @@
 import copy
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -65,11 +66,8 @@ class ArgumentType(ABC):
         """Return the rows of `value`."""
         return [part[0] for part in self._parts(value, [1] * self.rows(value))]
 
-    _has_kinds = False
-
-    def _kind(self, value: Any) -> Any:
-        """Return what must be equal for values to be joined."""
-        return None
+    # Returns what must be equal for values to be joined, if there is something.
+    _kind: Callable[[Any], Hashable] | None = None
 
     def _container(self, result: Any) -> "ArgumentType | None":
         """Return the type by which `result` is cut, if there is one."""
@@ -79,8 +77,7 @@ class ArgumentType(ABC):
 class Sequences(ArgumentType):
     """Whatever has a length and can be sliced: what the built-in types have in common."""
 
-    def rows(self, value: Any) -> int:
-        return len(value)
+    rows = staticmethod(len)  # type: ignore[assignment]
 
     def join(self, values: list[Any]) -> Any:
         return list(chain.from_iterable(values))
@@ -105,9 +102,8 @@ class Sequences(ArgumentType):
 class Lists(Sequences):
     """Lists; as arguments also what can be made a list."""
 
-    def _copy(self, value: Any) -> Any:
-        # Smaller than a list, and soon no work for the garbage collector.
-        return tuple(value)
+    # Smaller than a list, and soon no work for the garbage collector.
+    _copy = staticmethod(tuple)  # type: ignore[assignment]
 
     def _parts(self, value: Any, sizes: list[int]) -> list[Any]:
         if len(sizes) == len(value):

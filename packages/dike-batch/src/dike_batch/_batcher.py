@@ -70,9 +70,9 @@ class Batcher:
         self._type = argument_type
         self._copy = argument_type._copy
         self._count_rows = argument_type.rows
+        self._kind = argument_type._kind
         self._binding = Binding(func, self._name, group_by)
         self._forms = self._binding.forms
-        self._has_groups = bool(group_by) or argument_type._has_kinds
         self._states: PerLoop[LoopState] = PerLoop(LoopState)
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | CutCall:
@@ -92,15 +92,21 @@ class Batcher:
         dispatcher = state.dispatchers.get(id(instance))
         if form.error is not None:
             raise self._misfit(form, args, kwargs, dispatcher)
+        key: Hashable = None
         if form.single is not None:
             values = self._copy(args[form.single])
             rows = self._count_rows(values)
+            if self._kind is not None:
+                key = self._kind(values)
         else:
             values = tuple([self._copy(form.get(marker, args, kwargs)) for marker in form.markers])
             rows = self._common_rows(form, values)
+            if self._kind is not None:
+                key = tuple([self._kind(value) for value in values])
         if not rows:
             raise ValueError("Function called with empty collections as arguments")
-        key = self._key(form, args, kwargs, values) if self._has_groups else None
+        if self._binding.group_by:
+            key = (self._binding.group(form, args, kwargs), key)
         queue = None if dispatcher is None else dispatcher.queues.get(key)
         if queue is not None and queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
             raise ValueError(INCONSISTENT)
@@ -124,8 +130,8 @@ class Batcher:
             dispatcher.add(queue, entry)
             return entry
         call = CutCall(entry.future, partial(join, argument_type=self._type))
-        first, *others = self._pieces(call, entry, form)
-        dispatcher.add(queue, first, others)
+        pieces = self._pieces(call, entry, form)
+        dispatcher.add(queue, pieces[0], pieces[1:])
         return call
 
     def leave(self, call: Entry | CutCall) -> None:
@@ -182,12 +188,6 @@ class Batcher:
         )
         state.dispatchers[id(instance)] = dispatcher
         return dispatcher
-
-    def _key(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], values: Any) -> Hashable:
-        """Return what the calls of one queue have in common."""
-        kind = self._type._kind
-        kinds = kind(values) if form.single is not None else tuple([kind(value) for value in values])
-        return (self._binding.group(form, args, kwargs), kinds) if self._binding.group_by else kinds
 
     def _common_rows(self, form: Form, values: tuple[Any, ...]) -> int:
         """Return the number of rows of all `values`."""

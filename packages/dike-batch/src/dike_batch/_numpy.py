@@ -1,5 +1,6 @@
 """Numpy arrays as containers of rows; this module is imported only where numpy is used."""
 
+from collections.abc import Hashable
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -17,17 +18,15 @@ class Arrays(Sequences):
     def join(self, values: list[Any]) -> Any:
         return np.concatenate(values)
 
-    def _copy(self, value: Any) -> Any:
-        return np.array(value)
+    _copy = staticmethod(np.array)  # type: ignore[assignment]
 
     def _parts(self, value: Any, sizes: list[int]) -> list[Any]:
         if len(sizes) == len(value) and type(value) is np.ndarray:
             return [row.copy() for row in value[:, np.newaxis]]
         return [value[start:stop].copy() for start, stop in pairwise(accumulate(sizes, initial=0))]
 
-    _has_kinds = True
-
-    def _kind(self, value: Any) -> Any:
+    @staticmethod
+    def _kind(value: Any) -> Hashable:
         dtype = value.dtype
         kind = dtype.kind
         if kind in KEPT_APART_BY_DTYPE:
