@@ -6,9 +6,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
-from dike_batch._arguments import ArgumentType
 from dike_batch._binding import Binding, Form, Marker
-from dike_batch._dispatcher import Dispatcher, Entry, Outcome, Rules, Totals
+from dike_batch._containers import Container
+from dike_batch._dispatcher import Dispatcher, Entry, Outcome, Queue, Rules, Totals
 from dike_batch._functions import named
 from dike_batch._loops import PerLoop
 from dike_batch._pieces import CutCall, Piece
@@ -62,15 +62,15 @@ class LoopState:
 class Batcher:
     """Makes entries of the calls of one function, and calls of the function of their batches."""
 
-    def __init__(self, func: Any, rules: Rules, argument_type: ArgumentType, group_by: tuple[str, ...]) -> None:
+    def __init__(self, func: Any, rules: Rules, container: Container, group_by: tuple[str, ...]) -> None:
         self._func = func
         self._name: str = named(func).__name__
         self._rules = rules
         self._max_rows = rules.max_rows
-        self._type = argument_type
-        self._copy = argument_type._copy
-        self._count_rows = argument_type.rows
-        self._kind = argument_type._kind
+        self._container = container
+        self._copy = container.copy
+        self._count_rows = container.rows
+        self._kind = container.kind
         self._binding = Binding(func, self._name, group_by)
         self._forms = self._binding.forms
         self._states: PerLoop[LoopState] = PerLoop(LoopState)
@@ -110,12 +110,10 @@ class Batcher:
         queue = None if dispatcher is None else dispatcher.queues.get(key)
         if queue is not None and queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
             raise ValueError(INCONSISTENT)
-        if dispatcher is None:
-            dispatcher = self._open_dispatcher(loop, state, instance)
         if queue is None:
-            others = {marker: form.get(marker, args, kwargs) for marker in form.others}
-            group = self._binding.group(form, args, kwargs)
-            queue = dispatcher.open_queue(key, Recipe(form, group, others))
+            if dispatcher is None:
+                dispatcher = self._open_dispatcher(loop, state, instance)
+            queue = self._open_queue(dispatcher, key, form, args, kwargs)
         totals = state.totals
         totals.calls += 1
         # Attributes are set from here, since a call with as many arguments would take longer than all else.
@@ -127,11 +125,11 @@ class Batcher:
         entry.order = totals.calls
         entry.context = copy_context()
         if rows <= self._max_rows:
-            dispatcher.add(queue, entry)
+            queue.dispatcher.add(queue, entry)
             return entry
-        call = CutCall(entry.future, partial(join, argument_type=self._type))
+        call = CutCall(entry.future, partial(join, container=self._container))
         pieces = self._pieces(call, entry, form)
-        dispatcher.add(queue, pieces[0], pieces[1:])
+        queue.dispatcher.add(queue, pieces[0], pieces[1:])
         return call
 
     def leave(self, call: Entry | CutCall) -> None:
@@ -170,14 +168,14 @@ class Batcher:
 
     async def _run(self, recipe: Recipe, entries: list[Entry]) -> Outcome:
         """Call the function for a batch."""
-        join = self._type.join
+        join = self._container.join
         if recipe.form.single is not None:
             values = [join([entry.values for entry in entries])]
         else:
             values = [join(list(column)) for column in zip(*[entry.values for entry in entries], strict=True)]
         args, kwargs = recipe.form.arguments(values, recipe.others)
         result = await self._func(*args, **kwargs)
-        return cut(result, [entry.rows for entry in entries], self._type, self._name)
+        return cut(result, [entry.rows for entry in entries], self._container, self._name)
 
     def _open_dispatcher(self, loop: AbstractEventLoop, state: LoopState, instance: Any) -> Dispatcher:
         def forget() -> None:
@@ -188,6 +186,13 @@ class Batcher:
         )
         state.dispatchers[id(instance)] = dispatcher
         return dispatcher
+
+    def _open_queue(
+        self, dispatcher: Dispatcher, key: Hashable, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Queue:
+        group = self._binding.group(form, args, kwargs)
+        others = {marker: form.get(marker, args, kwargs) for marker in form.others}
+        return dispatcher.open_queue(key, Recipe(form, group, others))
 
     def _common_rows(self, form: Form, values: tuple[Any, ...]) -> int:
         """Return the number of rows of all `values`."""
@@ -210,9 +215,9 @@ class Batcher:
 
     def _pieces(self, call: CutCall, entry: Entry, form: Form) -> list[Piece]:
         """Cut the entry of a call into as many as needed."""
-        pieces = []
+        pieces: list[Piece] = []
         size = int(self._max_rows)
-        cut = self._type.slice
+        cut = self._container.slice
         for start in range(0, entry.rows, size):
             stop = min(start + size, entry.rows)
             piece = call.piece()

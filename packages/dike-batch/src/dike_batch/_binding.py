@@ -43,10 +43,11 @@ class Form:
             found.update(zip(binding.positional, range(count), strict=False))
         else:
             for name, marker in found.items():
-                if isinstance(marker, tuple):
+                kind = binding.signature.parameters[name].kind
+                if kind is Parameter.VAR_POSITIONAL:
                     self.names += [f"{name}[{i}]" for i in range(len(marker))]
                     self.markers += marker
-                elif isinstance(marker, dict):
+                elif kind is Parameter.VAR_KEYWORD:
                     self.names += sorted(marker)
                     self.markers += sorted(marker)
                 elif name != binding.instance and name not in binding.group_by:
@@ -95,6 +96,9 @@ class Binding:
         for each in group_by:
             if each not in single or each == self.instance:
                 raise ValueError(f"group_by must name parameters of {name}(), but got {each!r}")
+        self.has_optional = any(
+            p.default is not Parameter.empty or p.name not in single for p in parameters if p.name not in group_by
+        )
         self.forms: dict[Any, Form] = {}
 
     def form(self, count: int, keywords: Iterable[str]) -> Form:
@@ -121,7 +125,7 @@ class Binding:
         Raises:
             TypeError: One of them is not hashable.
         """
-        values = []
+        values: list[Any] = []
         for name in self.group_by:
             if name in form.groups:
                 value = form.get(form.groups[name], args, kwargs)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dike_batch._arguments import Sequences
+from dike_batch._containers import Sequences
 
 # Structures, time differences and dates: a joined array could not hold all of its rows without loss.
 KEPT_APART_BY_DTYPE = "VmM"
@@ -18,15 +18,15 @@ class Arrays(Sequences):
     def join(self, values: list[Any]) -> Any:
         return np.concatenate(values)
 
-    _copy = staticmethod(np.array)  # type: ignore[assignment]
+    copy = staticmethod(np.array)  # type: ignore[assignment]
 
-    def _parts(self, value: Any, sizes: list[int]) -> list[Any]:
+    def parts(self, value: Any, sizes: list[int]) -> list[Any]:
         if len(sizes) == len(value) and type(value) is np.ndarray:
             return [row.copy() for row in value[:, np.newaxis]]
         return [value[start:stop].copy() for start, stop in pairwise(accumulate(sizes, initial=0))]
 
     @staticmethod
-    def _kind(value: Any) -> Hashable:
+    def kind(value: Any) -> Hashable:
         dtype = value.dtype
         kind = dtype.kind
         if kind in KEPT_APART_BY_DTYPE:

@@ -1,22 +1,20 @@
 """The result of a batch, cut into the results of its calls."""
 
-from typing import Any
+from typing import Any, cast
 
-from dike_batch._arguments import ITEMS, ArgumentType
+from dike_batch._containers import ITEMS, Container
 from dike_batch._errors import one_each
 
 WHAT_TO_RETURN = "return a list, an array, or a dict of columns instead"
 
 
-def cut(
-    result: Any, sizes: list[int], argument_type: ArgumentType, name: str
-) -> tuple[list[Any], dict[int, Exception]]:
+def cut(result: Any, sizes: list[int], container: Container, name: str) -> tuple[list[Any], dict[int, Exception]]:
     """Cut `result` into one part for each of `sizes`.
 
     Args:
         result: What the function has returned.
         sizes: The number of rows of each call.
-        argument_type: The argument type of the function.
+        container: What the arguments of the function are.
         name: The name of the function, for the text of exceptions.
 
     Returns:
@@ -26,41 +24,49 @@ def cut(
         ValueError: The result has not as many rows as the batch.
         TypeError: The result is no container of rows.
     """
-    if not isinstance(result, dict):
-        parts = _parts(result, sizes, argument_type, f"{name}() returned")
-        return parts, _exceptions(parts) if argument_type is ITEMS else {}
-    if not result:
-        raise ValueError(f"{name}() returned a dict of 0 columns for a batch of {sum(sizes)} rows")
-    columns = [
-        _parts(column, sizes, argument_type, f"{name}() returned, in column {key!r},") for key, column in result.items()
-    ]
-    return [dict(zip(result, parts, strict=True)) for parts in zip(*columns, strict=True)], {}
+    if isinstance(result, dict):
+        return _cut_columns(result, sizes, container, name), {}
+    parts = _parts(result, sizes, container, f"{name}() returned")
+    return parts, _exceptions(parts) if container is ITEMS else {}
 
 
-def join(results: list[Any], argument_type: ArgumentType) -> Any:
+def join(results: list[Any], container: Container) -> Any:
     """Put together the results of the pieces of one call.
 
     Raises:
         ValueError: Some are dicts with other columns than the first, or no dicts at all.
     """
+    if isinstance(results[0], dict):
+        return _join_columns(results, container)
+    return container.join(results)
+
+
+def _cut_columns(result: dict[Any, Any], sizes: list[int], container: Container, name: str) -> list[Any]:
+    if not result:
+        raise ValueError(f"{name}() returned a dict of 0 columns for a batch of {sum(sizes)} rows")
+    columns = [
+        _parts(column, sizes, container, f"{name}() returned, in column {key!r},") for key, column in result.items()
+    ]
+    return [dict(zip(result, parts, strict=True)) for parts in zip(*columns, strict=True)]
+
+
+def _join_columns(results: list[dict[Any, Any]], container: Container) -> dict[Any, Any]:
     first = results[0]
-    if not isinstance(first, dict):
-        return argument_type.join(results)
-    if any(not isinstance(result, dict) or result.keys() != first.keys() for result in results):
-        raise ValueError("The batches of one call returned unlike results")
-    return {key: argument_type.join([result[key] for result in results]) for key in first}
+    if any(not isinstance(result, dict) or result.keys() != first.keys() for result in cast("list[Any]", results)):
+        raise ValueError("The batches of one call returned dicts with different columns")
+    return {key: container.join([result[key] for result in results]) for key in first}
 
 
-def _parts(result: Any, sizes: list[int], argument_type: ArgumentType, returned: str) -> list[Any]:
+def _parts(result: Any, sizes: list[int], container: Container, returned: str) -> list[Any]:
     if isinstance(result, tuple):
         raise TypeError(f"{returned} a tuple; {WHAT_TO_RETURN}")
-    container = argument_type._container(result)
-    if container is None:
+    own = container.of_result(result)
+    if own is None:
         raise TypeError(f"{returned} an object of type {type(result).__name__}; {WHAT_TO_RETURN}")
-    rows = container.rows(result)
+    rows = own.rows(result)
     if rows != sum(sizes):
         raise ValueError(f"{returned} {rows} rows for a batch of {sum(sizes)} rows")
-    return container._items(result) if argument_type is ITEMS else container._parts(result, sizes)
+    return own.items(result) if container is ITEMS else own.parts(result, sizes)
 
 
 def _exceptions(items: list[Any]) -> dict[int, Exception]:
