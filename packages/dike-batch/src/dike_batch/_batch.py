@@ -177,9 +177,8 @@ def batch(
     rows_of = container(argument_type)
 
     def decorate(func: Any, /) -> Any:
-        kind: Any = type(func)
-        if issubclass(kind, classmethod | staticmethod):
-            return kind(decorate(func.__func__))
+        if type(func) in (classmethod, staticmethod):
+            return type(func)(decorate(func.__func__))
         batcher: Batcher | None = None
 
         def shell(func: Any) -> Any:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from dike_batch._binding import Binding, Form, Marker
 from dike_batch._containers import Container
-from dike_batch._dispatcher import Dispatcher, Entry, Outcome, Queue, Rules, Totals
+from dike_batch._dispatcher import Dispatcher, Outcome, Rules
 from dike_batch._functions import named
 from dike_batch._loops import PerLoop
-from dike_batch._pieces import CutCall, Piece
+from dike_batch._pieces import CutCall
+from dike_batch._queues import Entry, Totals
 from dike_batch._results import cut, join
 
 INCONSISTENT = "Inconsistent use of positional and keyword arguments"
@@ -38,13 +39,23 @@ class BatchInfo(NamedTuple):
 
 
 class Recipe:
-    """How the batches of a queue are passed to the function."""
+    """What the calls of a queue have in common, and how their batches are passed to the function.
 
-    __slots__ = ("form", "group", "others")
+    Args:
+        form: The way they pass arguments.
+        group: The values of the `group_by` arguments.
+        kinds: The kinds of the batched arguments, by their names.
+        others: The arguments that are passed through.
+    """
 
-    def __init__(self, form: Form, group: tuple[Any, ...], others: Mapping[Marker, Any]) -> None:
+    __slots__ = ("form", "group", "kinds", "others")
+
+    def __init__(
+        self, form: Form, group: tuple[Any, ...], kinds: Mapping[str, Hashable], others: Mapping[Marker, Any]
+    ) -> None:
         self.form = form
         self.group = group
+        self.kinds = kinds
         self.others = others
 
 
@@ -73,6 +84,8 @@ class Batcher:
         self._kind = container.kind
         self._binding = Binding(func, self._name, group_by)
         self._forms = self._binding.forms
+        # Only then calls that pass unlike arguments could be of unlike kinds, too, and miss each other's queue.
+        self._may_have_rivals = self._binding.has_optional and container.kind is not None
         self._states: PerLoop[LoopState] = PerLoop(LoopState)
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | CutCall:
@@ -110,27 +123,31 @@ class Batcher:
         queue = None if dispatcher is None else dispatcher.queues.get(key)
         if queue is not None and queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
             raise ValueError(INCONSISTENT)
+        recipe = None
         if queue is None:
-            if dispatcher is None:
-                dispatcher = self._open_dispatcher(loop, state, instance)
-            queue = self._open_queue(dispatcher, key, form, args, kwargs)
-        totals = state.totals
-        totals.calls += 1
-        # Attributes are set from here, since a call with as many arguments would take longer than all else.
+            recipe = self._recipe(form, args, kwargs, values)
+            if self._may_have_rivals and dispatcher is not None and has_rival(recipe, dispatcher):
+                raise ValueError(INCONSISTENT)
         entry = Entry()
+        # Not arguments: a class that is called with so many takes longer than all the rest.
         entry.future = loop.create_future()
         entry.rows = rows
         entry.values = values
         entry.arrival = loop.time()
-        entry.order = totals.calls
+        entry.order = state.totals.calls + 1
         entry.context = copy_context()
-        if rows <= self._max_rows:
-            queue.dispatcher.add(queue, entry)
+        cut = None if rows <= self._max_rows else self._cut(entry, form)
+        # From here on nothing can fail.
+        if dispatcher is None:
+            dispatcher = self._open_dispatcher(loop, state, instance)
+        if queue is None:
+            queue = dispatcher.open(key, recipe)
+        state.totals.calls += 1
+        if cut is None:
+            dispatcher.add(queue, entry)
             return entry
-        call = CutCall(entry.future, partial(join, container=self._container))
-        pieces = self._pieces(call, entry, form)
-        queue.dispatcher.add(queue, pieces[0], pieces[1:])
-        return call
+        dispatcher.add(queue, cut.pieces[0], cut.pieces[1:])
+        return cut
 
     def leave(self, call: Entry | CutCall) -> None:
         """Take away a call whose caller has been cancelled."""
@@ -187,12 +204,13 @@ class Batcher:
         state.dispatchers[id(instance)] = dispatcher
         return dispatcher
 
-    def _open_queue(
-        self, dispatcher: Dispatcher, key: Hashable, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Queue:
+    def _recipe(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], values: Any) -> Recipe:
+        kinds: dict[str, Hashable] = {}
+        if self._kind is not None:
+            for name, value in zip(form.names, values if form.single is None else [values], strict=True):
+                kinds[name] = self._kind(value)
         group = self._binding.group(form, args, kwargs)
-        others = {marker: form.get(marker, args, kwargs) for marker in form.others}
-        return dispatcher.open_queue(key, Recipe(form, group, others))
+        return Recipe(form, group, kinds, {marker: form.get(marker, args, kwargs) for marker in form.others})
 
     def _common_rows(self, form: Form, values: tuple[Any, ...]) -> int:
         """Return the number of rows of all `values`."""
@@ -213,21 +231,23 @@ class Batcher:
                 return ValueError(INCONSISTENT)
         return TypeError(f"{self._name}(): {form.error}")
 
-    def _pieces(self, call: CutCall, entry: Entry, form: Form) -> list[Piece]:
-        """Cut the entry of a call into as many as needed."""
-        pieces: list[Piece] = []
-        size = int(self._max_rows)
+    def _cut(self, entry: Entry, form: Form) -> CutCall:
+        """Cut the entry of a call that is larger than a batch may be."""
         cut = self._container.slice
-        for start in range(0, entry.rows, size):
-            stop = min(start + size, entry.rows)
-            piece = call.piece()
-            piece.rows = stop - start
-            piece.arrival = entry.arrival
-            piece.order = entry.order
-            piece.context = entry.context
-            if form.single is not None:
-                piece.values = cut(entry.values, start, stop)
-            else:
-                piece.values = tuple([cut(value, start, stop) for value in entry.values])
-            pieces.append(piece)
-        return pieces
+
+        def cut_all(values: tuple[Any, ...], start: int, stop: int) -> tuple[Any, ...]:
+            return tuple([cut(value, start, stop) for value in values])
+
+        cut_values = cut if form.single is not None else cut_all
+        return CutCall(entry, int(self._max_rows), cut_values, partial(join, container=self._container))
+
+
+def has_rival(recipe: Recipe, dispatcher: Dispatcher) -> bool:
+    """Whether calls wait that would share a queue with those of `recipe` if they passed their arguments alike."""
+    others: list[Recipe] = [queue.recipe for queue in dispatcher.queues.values()]
+    return any(
+        other.form.pattern != recipe.form.pattern
+        and other.group == recipe.group
+        and all(other.kinds.get(name, kind) == kind for name, kind in recipe.kinds.items())
+        for other in others
+    )

@@ -1,36 +1,40 @@
 """Calls with more rows than a batch may have."""
 
-from asyncio import Future
 from collections.abc import Callable
 from typing import Any
 
-from dike_batch._dispatcher import Entry
+from dike_batch._queues import Entry
 
 
 class CutCall:
-    """A call cut into pieces, each of which waits and runs as an entry of its own.
+    """A call cut into consecutive pieces, each of which waits and runs as an entry of its own.
 
     Args:
-        future: The caller's.
+        whole: The entry of the call, which takes no part.
+        size: The number of rows of each piece; the last one has the rest.
+        cut: Returns some rows of an entry's values.
         join: Puts the results of the pieces together.
     """
 
     __slots__ = ("_join", "_missing", "future", "pieces")
 
-    def __init__(self, future: Future[Any], join: Callable[[list[Any]], Any]) -> None:
-        self.future = future
+    def __init__(
+        self, whole: Entry, size: int, cut: Callable[[Any, int, int], Any], join: Callable[[list[Any]], Any]
+    ) -> None:
+        self.future = whole.future
         self.pieces: list[Piece] = []
         self._join = join
-        self._missing = 0
-
-    def piece(self) -> "Piece":
-        """Return a new piece, the last so far."""
-        piece = Piece()
-        piece.call = self
-        piece.future = self.future
-        self.pieces.append(piece)
-        self._missing += 1
-        return piece
+        for start in range(0, whole.rows, size):
+            piece = Piece()
+            piece.call = self
+            piece.future = whole.future
+            piece.rows = min(size, whole.rows - start)
+            piece.values = cut(whole.values, start, start + piece.rows)
+            piece.arrival = whole.arrival
+            piece.order = whole.order
+            piece.context = whole.context
+            self.pieces.append(piece)
+        self._missing = len(self.pieces)
 
     def finish_piece(self) -> None:
         """Count the result of a piece; after the last one the caller gets its result."""

@@ -25,7 +25,7 @@ def cut(result: Any, sizes: list[int], container: Container, name: str) -> tuple
         TypeError: The result is no container of rows.
     """
     if isinstance(result, dict):
-        return _cut_columns(result, sizes, container, name), {}
+        return _cut_columns(cast("Any", result), sizes, container, name), {}
     parts = _parts(result, sizes, container, f"{name}() returned")
     return parts, _exceptions(parts) if container is ITEMS else {}
 

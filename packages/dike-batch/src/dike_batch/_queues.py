@@ -1,0 +1,179 @@
+"""Calls that wait, and calls that run."""
+
+from asyncio import Future, Task, TimerHandle
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextvars import Context
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any
+
+
+class Totals:
+    """The figures of one event loop."""
+
+    __slots__ = ("batches", "calls", "cancelled", "rows", "running")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.rows = 0  # without those that still wait
+        self.batches = 0
+        self.running = 0
+        self.cancelled = 0
+
+
+class Entry:
+    """A call, from its arrival to its end.
+
+    Attributes:
+        future: The caller's.
+        rows: The number of rows.
+        values: The batched arguments.
+        arrival: When the call came, on the loop's clock.
+        order: The number of the call, on its loop.
+        context: The caller's context.
+        place: The queue where the entry waits, or the batch where it runs; `None` once it has left.
+    """
+
+    __slots__ = ("arrival", "context", "future", "order", "place", "rows", "values")
+
+    future: Future[Any]
+    rows: int
+    values: Any
+    arrival: float
+    order: int
+    context: Context
+    place: "Queue | Batch | None"
+
+    def leave(self) -> None:
+        """Go away, wherever the entry is: nobody waits for it any more."""
+        place, self.place = self.place, None
+        if place is not None:
+            place.leave(self)
+
+    def finish(self, result: Any) -> None:
+        """Give the caller its result."""
+        self.future.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        """Give the caller its exception."""
+        self.future.set_exception(error)
+
+
+class Queue:
+    """The entries of one group that wait, oldest first.
+
+    Args:
+        key: The key of the group.
+        recipe: What the entries have in common.
+        totals: The figures of the loop.
+        on_empty: Called with the queue when its last entry has left.
+    """
+
+    __slots__ = ("_gone", "_on_empty", "_totals", "entries", "is_due", "key", "recipe", "rows", "timer")
+
+    def __init__(self, key: Hashable, recipe: Any, totals: Totals, on_empty: "Callable[[Queue], object]") -> None:
+        self.key = key
+        self.recipe = recipe
+        self.entries: deque[Entry] = deque()
+        self.rows = 0
+        self.is_due = False
+        self.timer: TimerHandle | None = None
+        self._gone = 0
+        self._totals = totals
+        self._on_empty = on_empty
+
+    def leave(self, entry: Entry) -> None:
+        """Remove `entry` and its rows; its shell stays until it is the first, or one of too many."""
+        self._discount(entry)
+        self._gone += 1
+        if self._gone * 2 > len(self.entries):
+            self.entries = deque(entry for entry in self.entries if entry.place is self)
+            self._gone = 0
+        while self.entries and self.entries[0].place is None:
+            self.entries.popleft()
+            self._gone -= 1
+        if not self.entries:
+            self._on_empty(self)
+
+    def take(self, max_rows: float) -> list[Entry]:
+        """Take out the oldest entries, up to `max_rows`; their rows still count."""
+        entries = self.entries
+        taken: list[Entry] = []
+        while entries:
+            entry = entries[0]
+            if entry.place is None:
+                self._gone -= 1
+            elif entry.future.done():  # cancelled so lately that it has had no time to leave
+                entry.place = None
+                self._discount(entry)
+            elif entry.rows <= max_rows:
+                max_rows -= entry.rows
+                taken.append(entry)
+            else:
+                break
+            entries.popleft()
+        return taken
+
+    def put_back(self, entries: list[Entry]) -> None:
+        """Undo `take`."""
+        self.entries.extendleft(reversed(entries))
+
+    def _discount(self, entry: Entry) -> None:
+        self.rows -= entry.rows
+        self._totals.rows += entry.rows
+        entry.values = None
+
+
+class Batch:
+    """Entries whose function runs."""
+
+    __slots__ = ("entries", "present", "task", "timer")
+
+    task: Task[Any]
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.present = len(entries)
+        self.timer: TimerHandle | None = None
+
+    def leave(self, entry: Entry) -> None:
+        """Count `entry` out; after the last one the function would run for nobody."""
+        self.present -= 1
+        if not self.present:
+            self.task.cancel()
+
+
+class ByAge:
+    """A heap of queues, the one with the oldest entry first.
+
+    A queue's oldest entry only ever gives way to a younger one, so it is enough to put a queue right when it comes up.
+
+    Args:
+        queues: All queues that have entries.
+    """
+
+    __slots__ = ("_heap", "_queues")
+
+    def __init__(self, queues: dict[Hashable, Queue]) -> None:
+        self._heap: list[tuple[int, Queue]] = []
+        self._queues = queues
+
+    def push(self, queue: Queue) -> None:
+        """Add `queue`, which has entries and is not in the heap."""
+        if len(self._heap) > 2 * len(self._queues):
+            self._heap = [item for item in self._heap if item[1].entries]
+            heapify(self._heap)
+        heappush(self._heap, (queue.entries[0].order, queue))
+
+    def pop(self) -> Queue | None:
+        """Take out the queue with the oldest entry."""
+        while self._heap:
+            order, queue = self._heap[0]
+            if not queue.entries:
+                heappop(self._heap)
+            elif queue.entries[0].order != order:
+                heapreplace(self._heap, (queue.entries[0].order, queue))
+            else:
+                heappop(self._heap)
+                return queue
+        return None
