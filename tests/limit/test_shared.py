@@ -160,7 +160,7 @@ async def test_nothing_is_kept_of_a_key_whose_calls_are_over(client: Redis, name
         async with limiter.slot(key):
             assert not await admits(limiter, key)
     await asyncio.sleep(0)
-    assert not limiter._limit.on_loop().lines
+    assert not limiter._rules.limit.on_loop().lines
     assert not await client.keys(sorted_set(name, 0)[:-5] + b"*")
 
 
@@ -254,7 +254,7 @@ async def test_long_jobs_and_streams_keep_their_leases(client: Redis, name: str)
         for _ in range(15):
             await asyncio.sleep(0.1)
             assert not await admits(other)
-    assert one._limit.lost_leases == 0
+    assert one._rules.limit.lost_leases == 0
     assert await admits(other)
 
 
@@ -351,7 +351,7 @@ async def test_a_lost_lease_put_back_may_stand_over_the_limit_but_nobody_else_en
         await stack.enter_async_context(one.slot())
         await client.delete(sorted_set(name))
         await stack.enter_async_context(other.slot())
-        await eventually(lambda: one._limit.lost_leases == 1)
+        await eventually(lambda: one._rules.limit.lost_leases == 1)
         assert await client.zcard(sorted_set(name)) == 2
         assert [await admits(one), await admits(other)] == [False, False]
 

@@ -40,7 +40,7 @@ async def test_cancelled_at_each_await(client: Redis, name: str, waits: bool) ->
             break
     assert turns > 3
     assert await admits(limiter)
-    assert limiter._limit.lost_leases == 0
+    assert limiter._rules.limit.lost_leases == 0
 
 
 @pytest.mark.parametrize("turns", range(12))

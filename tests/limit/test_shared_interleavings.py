@@ -62,7 +62,9 @@ class World:
         self.limits = [
             SharedLimit(LIMIT, redis=self.server, name="name", lease=LEASE, when_unreachable=mode) for _ in range(2)
         ]
-        self.limiters = [limit_jobs(limit=limit, max_waiting_time=max_waiting_time) for limit in self.limits]
+        self.limiters = [
+            limit_jobs(limit=limit, max_waiting_time=max_waiting_time, max_waiting_calls=100) for limit in self.limits
+        ]
         self.running = [0, 0]
         self.most = [0, 0]
         self.most_together = 0
@@ -187,6 +189,30 @@ def test_after_a_try_that_failed_there_is_at_most_one_a_second_for_all_keys(paus
             async with limiter.slot("a"), limiter.slot("b"), limiter.slot("c"):
                 await asyncio.sleep(pause)
         assert all(later - earlier > 1 - 1e-9 for earlier, later in itertools.pairwise(server.tries))
+
+    virtual_clock.run(main())
+
+
+def test_a_loop_that_comes_late_gets_its_part_of_the_slots() -> None:
+    async def main() -> None:
+        world = World([], math.inf)
+        done = [0, 0]
+
+        async def work(process: int) -> None:
+            while asyncio.get_running_loop().time() < 60:
+                await world.work(Plan(0, process, 0.1, None, None))
+                done[process] += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(6):
+                group.create_task(work(0))
+            await asyncio.sleep(1)
+            for _ in range(6):
+                group.create_task(work(1))
+        assert world.most_together == LIMIT
+        # Of 1,800 jobs that could be done: most are, and both loops do many of them.
+        assert sum(done) > 1500
+        assert min(done) > 500
 
     virtual_clock.run(main())
 

@@ -15,8 +15,9 @@ from ._functions import is_coroutine_function
 from ._limit import Limit
 from ._loops import PerLoop
 from ._shared_keys import sorted_set
-from ._shared_leases import Answer, Lease, Link, Mode
+from ._shared_leases import Lease, Leases
 from ._shared_script import SCRIPT
+from ._shared_server import Answer, Mode, Server
 from ._slots import TOLERANCE
 
 logger = logging.getLogger("dike")
@@ -45,7 +46,7 @@ class SharedCall(Call):
             return
         slots = self.slots
         assert slots is not None
-        limit, max_waiting_time = self.limiter._limit, self.limiter._max_waiting_time
+        limit, max_waiting_time = self.rules.limit, self.rules.max_waiting_time
         assert isinstance(limit, SharedLimit)
         time = get_running_loop().time
         deadline = time() + max_waiting_time
@@ -177,16 +178,16 @@ class SharedLimit(Limit):
         self._mode: Mode = when_unreachable
         self._no_script = NoScriptError
         self._sha = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
-        self._links = PerLoop(self._new_link)
+        self._leases = PerLoop(self._new_leases)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         """Return the constructor's call, in short."""
         return f"SharedLimit({self._limit!r}, name={self._name!r})"
 
-    def on_loop(self) -> Link:
-        """Return what the running event loop has to do with the server."""
-        return self._links[get_running_loop()]
+    def on_loop(self) -> Leases:
+        """Return the leases of the running event loop."""
+        return self._leases[get_running_loop()]
 
     def current(self) -> float:
         """Return the limit as it was given."""
@@ -194,12 +195,12 @@ class SharedLimit(Limit):
 
     def new_lease(self, key: Any, share: float, patient: bool) -> Lease:
         """Return the place of a call on the running event loop, which has not asked yet."""
-        return self.on_loop().new_lease(sorted_set(self._name, key), share, patient)
+        return self.on_loop().new(sorted_set(self._name, key), share, patient)
 
-    def _new_link(self) -> Link:
+    def _new_leases(self) -> Leases:
         client = self._make_client()
 
-        async def exchange(key: bytes, arguments: list[Any]) -> Answer:
+        async def run_script(key: bytes, arguments: list[Any]) -> Answer:
             try:
                 answer = await client.evalsha(self._sha, 1, key, *arguments)
             except self._no_script:
@@ -207,7 +208,8 @@ class SharedLimit(Limit):
             lost, entered, oldest_ends = answer
             return lost, entered, oldest_ends
 
-        return Link(self._name, self._value, self._lease, self._mode, exchange, self._on_lost)
+        server = Server(self._name, self._mode, run_script)
+        return Leases(self._value, self._lease, self._mode, server, self._on_lost)
 
     def _on_lost(self, leases: int) -> None:
         with self._lock:
