@@ -158,6 +158,27 @@ async def test_an_error_made_of_the_deadlines_cancellation_comes_out_and_ends_th
     await asyncio.sleep(1)  # not cancelled
 
 
+async def test_the_call_ends_with_its_deadline_even_if_the_timer_goes_off_early() -> None:
+    loop: Any = asyncio.get_running_loop()
+    loop._clock_resolution = 0.5  # Timers go off up to this early.
+    calls = 0
+
+    @retry(timeout=1)
+    async def func() -> None:
+        nonlocal calls
+        calls += 1
+        loop.call_at(0.75, lambda: None)  # so that the loop looks at its timers then
+        try:
+            await hang()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    with pytest.raises(ConnectionError):
+        await func()
+    assert now() == 0.75
+    assert calls == 1
+
+
 async def test_an_error_of_another_type_made_of_the_deadlines_cancellation_comes_out() -> None:
     @retry(timeout=1, exception_types=OSError)
     async def func() -> None:

@@ -4,9 +4,9 @@ import asyncio
 import sys
 from typing import Any
 
-if sys.version_info >= (3, 12):
+if sys.version_info >= (3, 12):  # pragma: no cover
     from asyncio import current_task as current_task
-else:
+else:  # pragma: no cover
     _current_tasks: dict[object, asyncio.Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
 
     def current_task() -> "asyncio.Task[Any] | None":
