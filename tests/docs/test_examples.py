@@ -91,7 +91,8 @@ def test_each_decorator_that_a_page_quotes_can_be_made(page: Path) -> None:
     names = {"retry": retry, "limit_jobs": limit_jobs, "batch": batch, "AdaptiveLimit": AdaptiveLimit}
     names |= {"RetryBudget": RetryBudget, "httpx": httpx, "math": math, "predicate": bool, "hook": print}
     for quoted in DECORATOR.findall(page.read_text()):
-        assert callable(eval(quoted, names)), quoted
+        if "..." not in quoted:
+            assert callable(eval(quoted, names)), quoted
 
 
 def test_each_file_that_a_page_includes_has_a_test() -> None:
