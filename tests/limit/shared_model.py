@@ -39,12 +39,14 @@ class ModelServer:
         behaviour: What happens with the next commands: pairs of the seconds until a command arrives and until its
             answer arrives, infinity if never, negative for an error instead.
         tries: When each command was sent.
+        most_under_way: How many commands have been under way at the same time, at most.
     """
 
     def __init__(self, behaviour: list[tuple[float, float]] | None = None) -> None:
         self.sets: dict[bytes, dict[str, float]] = {}
         self.behaviour = behaviour or []
         self.tries: list[float] = []
+        self.most_under_way = self._under_way = 0
 
     def members(self, key: bytes) -> set[str]:
         now = asyncio.get_running_loop().time() * 1000
@@ -69,6 +71,11 @@ class ModelServer:
         if there < float("inf"):
             # Whoever gives up meanwhile does not keep it from arriving.
             loop.call_later(there, arrive)
-        return await answer
+        self._under_way += 1
+        self.most_under_way = max(self.most_under_way, self._under_way)
+        try:
+            return await answer
+        finally:
+            self._under_way -= 1
 
     eval = evalsha

@@ -179,9 +179,6 @@ class Line:
         was_cancelled = False
         while self._has_news:
             self._has_news = False
-            if self._leases.server.is_silent():
-                self._go_on_alone()
-                break
             try:
                 async with self._leases.server.connections:
                     await self._exchange()
@@ -197,7 +194,6 @@ class Line:
     async def _exchange(self) -> None:
         leases = self._leases
         if leases.server.is_silent():
-            # Another line has found out meanwhile.
             self._go_on_alone()
             return
         leaving = list(self._leaving)
