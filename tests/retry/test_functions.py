@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from dike_retry import retry
@@ -281,3 +282,10 @@ async def test_a_call_with_wrong_arguments_is_a_type_error() -> None:
     untyped: Any = retry(attempts=1)(documented)
     with pytest.raises(TypeError):
         await untyped()
+
+
+@pytest.mark.parametrize("options", [{}, {"spec": documented}])
+async def test_an_async_mock_is_retried(options: dict[str, Any]) -> None:
+    mock = AsyncMock(side_effect=[KeyError, "done"], **options)
+    assert await retry()(mock)(1) == "done"
+    assert mock.await_count == 2

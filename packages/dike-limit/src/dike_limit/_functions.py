@@ -21,7 +21,7 @@ def without_partial(func: Any) -> Any:
 def named(func: Any) -> Any:
     """Return the function that gives `func` its name; an object with ``__call__`` is named by its class."""
     func = without_partial(func)
-    return func if hasattr(func, "__qualname__") else func.__class__
+    return func if isinstance(getattr(func, "__qualname__", None), str) else func.__class__
 
 
 def is_coroutine_function(func: Any) -> bool:

@@ -1,6 +1,6 @@
 """The decorator."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from dike_retry._budget import RetryBudget
 from dike_retry._policy import Policy
 from dike_retry._report import FailedAttempt
 
-_Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
+_Async = Awaitable[Any] | AsyncIterable[Any]
 # A string, since classmethod and staticmethod take no subscripts when the program runs.
 F = TypeVar("F", bound="Callable[..., _Async] | classmethod[Any, ..., _Async] | staticmethod[..., _Async]")
 
