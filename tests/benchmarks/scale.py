@@ -174,10 +174,13 @@ async def shared_by(processes: int, calls_each: int, probes: int) -> dict[str, f
         over, at_once = asyncio.Event(), asyncio.Event()
         at_once.set()
         jobs = [process(over) for _ in range(processes)]
-        holders = asyncio.gather(*(job() for job in jobs for _ in range(calls_each)))
-        async with Redis(unix_socket_path=socket) as observer:
-            while sum([await observer.zcard(key) for key in await observer.keys()]) < processes * calls_each:
-                await asyncio.sleep(0.05)
+        holders = []
+        async with Redis(unix_socket_path=socket) as observer, asyncio.timeout(120):
+            for i, job in enumerate(jobs, 1):
+                holders += [asyncio.ensure_future(job()) for _ in range(calls_each)]
+                if i % 10 == 0 or i == processes:  # not all at once, or some get no answer in time
+                    while sum([await observer.zcard(key) for key in await observer.keys()]) < len(holders):
+                        await asyncio.sleep(0.01)
             probe = process(at_once)
             await probe()
             await observer.config_resetstat()
@@ -187,7 +190,7 @@ async def shared_by(processes: int, calls_each: int, probes: int) -> dict[str, f
             seconds = (time.perf_counter() - start) / probes
             stats = (await observer.info("commandstats"))["cmdstat_evalsha"]
         over.set()
-        await holders
+        await asyncio.gather(*holders)
     return {"caller": seconds, "server": stats["usec"] / stats["calls"] * 1e-6, "scripts": stats["calls"] / probes}
 
 
