@@ -79,13 +79,12 @@ class Batcher:
         self._rules = rules
         self._max_rows = rules.max_rows
         self._container = container
-        self._copy = container.copy
-        self._count_rows = container.rows
-        self._kind = container.kind
+        self._take = container.take
+        self._is_grouped = bool(group_by)
         self._binding = Binding(func, self._name, group_by)
         self._forms = self._binding.forms
         # Only then calls that pass unlike arguments could be of unlike kinds, too, and miss each other's queue.
-        self._may_have_rivals = self._binding.has_optional and container.kind is not None
+        self._may_have_rivals = self._binding.has_optional and container.has_kinds
         self._states: PerLoop[LoopState] = PerLoop(LoopState)
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | CutCall:
@@ -105,27 +104,19 @@ class Batcher:
         dispatcher = state.dispatchers.get(id(instance))
         if form.error is not None:
             raise self._misfit(form, args, kwargs, dispatcher)
-        key: Hashable = None
         if form.single is not None:
-            values = self._copy(args[form.single])
-            rows = self._count_rows(values)
-            if self._kind is not None:
-                key = self._kind(values)
+            rows, values, kinds = self._take(args[form.single])
         else:
-            values = tuple([self._copy(form.get(marker, args, kwargs)) for marker in form.markers])
-            rows = self._common_rows(form, values)
-            if self._kind is not None:
-                key = tuple([self._kind(value) for value in values])
+            rows, values, kinds = self._take_all(form, [form.get(marker, args, kwargs) for marker in form.markers])
         if not rows:
             raise ValueError("Function called with empty collections as arguments")
-        if self._binding.group_by:
-            key = (self._binding.group(form, args, kwargs), key)
+        key = (self._binding.group(form, args, kwargs), kinds) if self._is_grouped else kinds
         queue = None if dispatcher is None else dispatcher.queues.get(key)
         if queue is not None and queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
             raise ValueError(INCONSISTENT)
         recipe = None
         if queue is None:
-            recipe = self._recipe(form, args, kwargs, values)
+            recipe = self._recipe(form, args, kwargs, kinds)
             if self._may_have_rivals and dispatcher is not None and has_rival(recipe, dispatcher):
                 raise ValueError(INCONSISTENT)
         entry = Entry()
@@ -185,11 +176,11 @@ class Batcher:
 
     async def _run(self, recipe: Recipe, entries: list[Entry]) -> Outcome:
         """Call the function for a batch."""
-        join = self._container.join
+        merge = self._container.merge
         if recipe.form.single is not None:
-            values = [join([entry.values for entry in entries])]
+            values = [merge([entry.values for entry in entries])]
         else:
-            values = [join(list(column)) for column in zip(*[entry.values for entry in entries], strict=True)]
+            values = [merge(list(column)) for column in zip(*[entry.values for entry in entries], strict=True)]
         args, kwargs = recipe.form.arguments(values, recipe.others)
         result = await self._func(*args, **kwargs)
         return cut(result, [entry.rows for entry in entries], self._container, self._name)
@@ -204,21 +195,22 @@ class Batcher:
         state.dispatchers[id(instance)] = dispatcher
         return dispatcher
 
-    def _recipe(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], values: Any) -> Recipe:
-        kinds: dict[str, Hashable] = {}
-        if self._kind is not None:
-            for name, value in zip(form.names, values if form.single is None else [values], strict=True):
-                kinds[name] = self._kind(value)
+    def _recipe(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], kinds: Any) -> Recipe:
+        by_name: dict[str, Hashable] = {}
+        if self._container.has_kinds:
+            by_name.update(zip(form.names, kinds if form.single is None else [kinds], strict=True))
         group = self._binding.group(form, args, kwargs)
-        return Recipe(form, group, kinds, {marker: form.get(marker, args, kwargs) for marker in form.others})
+        return Recipe(form, group, by_name, {marker: form.get(marker, args, kwargs) for marker in form.others})
 
-    def _common_rows(self, form: Form, values: tuple[Any, ...]) -> int:
-        """Return the number of rows of all `values`."""
-        rows = [self._count_rows(value) for value in values]
-        if len(set(rows)) > 1:
-            lengths = ", ".join(f"{name}={length}" for name, length in zip(form.names, rows, strict=True))
-            raise ValueError(f"All arguments must have the same length, but got {lengths}")
-        return rows[0] if rows else 0
+    def _take_all(self, form: Form, arguments: list[Any]) -> tuple[int, tuple[Any, ...], Hashable]:
+        """Return the number of rows that all `arguments` have, copies of them, and their kinds."""
+        if not arguments:
+            return 0, (), None
+        lengths, values, kinds = zip(*map(self._take, arguments), strict=True)
+        if len(set(lengths)) > 1:
+            got = ", ".join(f"{name}={rows}" for name, rows in zip(form.names, lengths, strict=True))
+            raise ValueError(f"All arguments must have the same length, but got {got}")
+        return lengths[0], values, kinds if self._container.has_kinds else None
 
     def _misfit(
         self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], dispatcher: Dispatcher | None
@@ -233,7 +225,7 @@ class Batcher:
 
     def _cut(self, entry: Entry, form: Form) -> CutCall:
         """Cut the entry of a call that is larger than a batch may be."""
-        cut = self._container.slice
+        cut = self._container.cut
 
         def cut_all(values: tuple[Any, ...], start: int, stop: int) -> tuple[Any, ...]:
             return tuple([cut(value, start, stop) for value in values])

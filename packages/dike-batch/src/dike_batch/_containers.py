@@ -1,9 +1,9 @@
 """Containers of rows: how arguments are copied and joined, and how results are cut."""
 
-import copy
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
+from copy import copy
 from importlib import import_module
 from itertools import accumulate, chain, pairwise
 from typing import Any
@@ -14,25 +14,34 @@ from dike_batch._arguments import ArgumentType
 class Container(ArgumentType):
     """An `ArgumentType`, and what follows from it, for which the built-in ones have quicker ways."""
 
-    # Returns what must be equal for values to be joined, if there is such a thing.
-    kind: Callable[[Any], Hashable] | None = None
+    # Whether arguments are of kinds that cannot be merged.
+    has_kinds = False
 
-    def copy(self, value: Any) -> Any:
-        """Return the rows of `value` for `join` and `slice`; what happens to `value` later does not matter."""
-        return self.join([value])
+    def take(self, value: Any) -> tuple[int, Any, Hashable]:
+        """Return the number of rows of an argument, a copy of it for `merge` and `cut`, and its kind."""
+        taken = self.join([value])
+        return self.rows(taken), taken, None
 
-    def parts(self, value: Any, sizes: list[int]) -> list[Any]:
-        """Return consecutive parts of `value` with so many rows, each a container of its own."""
-        bounds = pairwise(accumulate(sizes, initial=0))
-        return [self.copy(self.slice(value, start, stop)) for start, stop in bounds]
+    def merge(self, taken: list[Any]) -> Any:
+        """Join arguments that were taken."""
+        return self.join(taken)
 
-    def items(self, value: Any) -> list[Any]:
-        """Return the rows of `value`."""
-        return [part[0] for part in self.parts(value, [1] * self.rows(value))]
+    def cut(self, taken: Any, start: int, stop: int) -> Any:
+        """Return some rows of an argument that was taken."""
+        return self.slice(taken, start, stop)
 
     @abstractmethod
     def of_result(self, result: Any) -> "Container | None":
-        """Return the container that `result` is, if it is one."""
+        """Return the container that a result is, if it is one; the other methods are for results."""
+
+    def parts(self, value: Any, sizes: list[int]) -> list[Any]:
+        """Return consecutive parts with so many rows, each a container of its own."""
+        bounds = pairwise(accumulate(sizes, initial=0))
+        return [self.join([self.slice(value, start, stop)]) for start, stop in bounds]
+
+    def items(self, value: Any) -> list[Any]:
+        """Return the rows."""
+        return [part[0] for part in self.parts(value, [1] * self.rows(value))]
 
 
 class Custom(Container):
@@ -57,16 +66,14 @@ class Custom(Container):
 class Sequences(Container):
     """Whatever has a length and can be sliced: what the built-in containers have in common."""
 
-    rows = staticmethod(len)  # type: ignore[assignment]
+    def rows(self, value: Any) -> int:
+        return len(value)
 
     def join(self, values: list[Any]) -> Any:
         return list(chain.from_iterable(values))
 
     def slice(self, value: Any, start: int, stop: int) -> Any:
         return value[start:stop]
-
-    def copy(self, value: Any) -> Any:
-        return copy.copy(value)
 
     def of_result(self, result: Any) -> Container | None:
         if isinstance(result, list):
@@ -77,12 +84,37 @@ class Sequences(Container):
             return arrays()
         return SEQUENCES if hasattr(result, "__len__") and hasattr(result, "__getitem__") else None
 
+    def parts(self, value: Any, sizes: list[int]) -> list[Any]:
+        bounds = pairwise(accumulate(sizes, initial=0))
+        return [copy(value[start:stop]) for start, stop in bounds]
+
+
+class Rows(tuple[Any, ...]):
+    """The rows of a list, but for a list of one row, of which the row itself is kept: that is one object less."""
+
+    __slots__ = ()
+
 
 class Lists(Sequences):
     """Lists; as arguments also what can be made a list."""
 
-    # Smaller than a list, and soon no work for the garbage collector.
-    copy = staticmethod(tuple)  # type: ignore[assignment]
+    def take(self, value: Any) -> tuple[int, Any, Hashable]:
+        if value.__class__ is list and len(value) == 1:
+            return 1, value[0], None
+        rows = Rows(value)
+        return len(rows), rows, None
+
+    def merge(self, taken: list[Any]) -> list[Any]:
+        merged: list[Any] = []
+        for rows in taken:
+            if type(rows) is Rows:
+                merged += rows
+            else:
+                merged.append(rows)
+        return merged
+
+    def cut(self, taken: Any, start: int, stop: int) -> Any:
+        return Rows(taken[start:stop])
 
     def parts(self, value: Any, sizes: list[int]) -> list[Any]:
         if len(sizes) == len(value):
@@ -96,14 +128,11 @@ class Lists(Sequences):
 class Items(Sequences):
     """Single elements, which are joined to lists."""
 
-    def rows(self, value: Any) -> int:
-        return 1
+    def take(self, value: Any) -> tuple[int, Any, Hashable]:
+        return 1, value, None
 
-    def join(self, values: list[Any]) -> list[Any]:
-        return values
-
-    def copy(self, value: Any) -> Any:
-        return value
+    def merge(self, taken: list[Any]) -> list[Any]:
+        return taken
 
 
 SEQUENCES = Sequences()

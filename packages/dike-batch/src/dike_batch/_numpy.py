@@ -18,20 +18,25 @@ class Arrays(Sequences):
     def join(self, values: list[Any]) -> Any:
         return np.concatenate(values)
 
-    copy = staticmethod(np.array)  # type: ignore[assignment]
+    has_kinds = True
+
+    def take(self, value: Any) -> tuple[int, Any, Hashable]:
+        array = value.copy() if type(value) is np.ndarray else np.array(value)
+        dtype = array.dtype
+        kind = dtype.kind
+        if kind in KEPT_APART_BY_DTYPE:
+            kind = dtype
+        shape = array.shape
+        if len(shape) == 1:
+            return shape[0], array, kind
+        if not shape:
+            raise TypeError(f"An array of rows must have at least one dimension, but got {value!r}")
+        return shape[0], array, (kind, shape[1:])
 
     def parts(self, value: Any, sizes: list[int]) -> list[Any]:
         if len(sizes) == len(value) and type(value) is np.ndarray:
             return [row.copy() for row in value[:, np.newaxis]]
         return [value[start:stop].copy() for start, stop in pairwise(accumulate(sizes, initial=0))]
-
-    @staticmethod
-    def kind(value: Any) -> Hashable:
-        dtype = value.dtype
-        kind = dtype.kind
-        if kind in KEPT_APART_BY_DTYPE:
-            kind = dtype
-        return kind if value.ndim == 1 else (kind, value.shape[1:])
 
 
 ARRAYS = Arrays()
