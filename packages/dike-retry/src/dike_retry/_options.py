@@ -4,8 +4,16 @@ Each package of dike stands alone, so each has this file; a test keeps the copie
 """
 
 import math
-from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import timedelta as timedelta
+else:
+    try:
+        # The class alone: on Python 3.11 the rest of datetime takes longer to import than most packages of dike.
+        from _datetime import timedelta
+    except ImportError:  # pragma: no cover
+        from datetime import timedelta
 
 
 def number(name: str, value: Any) -> float:

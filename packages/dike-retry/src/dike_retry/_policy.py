@@ -4,13 +4,12 @@ import asyncio
 import inspect
 import math
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, cast
 
 from dike_retry import _functions
 from dike_retry._budget import RetryBudget
 from dike_retry._no_delay import waits_nothing
-from dike_retry._options import number, require, seconds
+from dike_retry._options import number, require, seconds, timedelta
 from dike_retry._report import FailedAttempt, Reason
 from dike_retry._timing import Timing
 

@@ -1,11 +1,11 @@
 """The decorator."""
 
 from collections.abc import AsyncIterable, Awaitable, Callable
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from dike_retry import _functions, _shells
 from dike_retry._budget import RetryBudget
+from dike_retry._options import timedelta
 from dike_retry._policy import Policy
 from dike_retry._report import FailedAttempt
 
