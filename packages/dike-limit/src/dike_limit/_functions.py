@@ -6,7 +6,7 @@ Each package of dike stands alone, so each has this file; a test keeps the copie
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 _DESCRIPTORS: tuple[type[Any], ...] = (classmethod, staticmethod)
 
@@ -20,8 +20,8 @@ def without_partial(func: Any) -> Any:
 
 def named(func: Any) -> Any:
     """Return the function that gives `func` its name; an object with ``__call__`` is named by its class."""
-    func = without_partial(func)
-    return func if isinstance(getattr(func, "__qualname__", None), str) else cast("type[Any]", type(func))
+    inner: object = without_partial(func)
+    return inner if isinstance(getattr(inner, "__qualname__", None), str) else type(inner)
 
 
 def is_coroutine_function(func: Any) -> bool:
