@@ -14,6 +14,7 @@ from dike_retry._report import FailedAttempt, Reason
 from dike_retry._timing import Timing
 
 FINAL = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+# Typed as its base: type checkers know nothing of what is in a group found by isinstance.
 GROUP: type[BaseException] = BaseExceptionGroup
 
 
