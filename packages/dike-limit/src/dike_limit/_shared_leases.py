@@ -69,7 +69,8 @@ class Leases:
     async def _renew(self) -> None:
         while True:
             await sleep(self.lease / 3 if self.server.answers else PAUSE)
-            self._tell_all()
+            for line in list(self.lines.values()):
+                line.renew()
 
     def _renewal_ended(self, task: Task[None]) -> None:
         # If not by us, it has been cancelled by an event loop that shuts down.
@@ -80,13 +81,12 @@ class Leases:
         if self._renewal is not None:
             self._stop_renewing()
             self.start_renewing()
-        if self.server.answers:
-            # Leases may have been lost, and calls may have left.
-            self._tell_all()
-
-    def _tell_all(self) -> None:
         for line in list(self.lines.values()):
-            line.renew()
+            if self.server.answers:
+                # Leases may have been lost, and calls may have left.
+                line.renew()
+            else:
+                line.go_on_alone()
 
 
 class Lease:
@@ -133,7 +133,7 @@ class Lease:
         answer = self.answer
         line = self._leases.line(self._sorted_set)
         line.ask(self)
-        return await self._leases.server.wait(answer, TRY, lambda: line.answer_alone([self]))
+        return await self._leases.server.wait(answer, TRY, lambda: line.decide(self))
 
     async def wait(self, seconds: float) -> bool:
         """Go on asking after a no: whether the call may run. Takes `seconds` at most."""

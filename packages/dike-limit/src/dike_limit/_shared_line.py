@@ -74,7 +74,7 @@ class Line:
         self._leases.start_renewing()
         self._asking[lease] = None
         if self._leases.server.is_silent():
-            self.answer_alone([lease])
+            self.decide(lease)
         elif self._is_full(lease, len(self._running)) or self._is_behind(lease):
             self._refuse(lease)
         else:
@@ -88,12 +88,12 @@ class Line:
         lease.answer = loop.create_future()
         if lease.sent:
             self._leaving[lease] = loop.time() + self._leases.lease
+        else:
+            lease.answer.set_result(True)
         if self._leases.server.is_silent():
-            self.answer_alone(list(self._asking))
+            self.go_on_alone()
         elif self._leaving:
             self._wake()
-        if not lease.sent or self._leases.server.is_silent():
-            lease.answer.set_result(True)
         if self._asking and since is not None and loop.is_running():
             loop.call_later(_about((loop.time() - since) * YIELD), self._let_ask, 1)
         self._drop_if_idle()
@@ -106,16 +106,24 @@ class Line:
         self._let_ask(len(self._asking))
         self._wake()
 
-    def answer_alone(self, leases: "list[Lease]") -> None:
-        """Decide without the server, which does not answer."""
+    def go_on_alone(self) -> None:
+        """Do without the server, which does not answer."""
+        for lease in list(self._asking):
+            self.decide(lease)
+        for lease in self._leaving:
+            if not lease.answer.done():
+                lease.answer.set_result(True)
+
+    def decide(self, lease: "Lease") -> None:
+        """Answer a call without the server."""
         self._oldest_ends = None
-        for lease in leases:
-            if self._leases.mode == "closed":
-                lease.patient = False
-            if self._leases.mode == "closed" or self._is_full(lease, len(self._running)):
-                self._refuse(lease)
-            else:
-                self._admit(lease)
+        if self._leases.mode == "closed":
+            lease.patient = False
+            self._refuse(lease)
+        elif self._is_full(lease, len(self._running)):
+            self._refuse(lease)
+        else:
+            self._admit(lease)
 
     def _is_full(self, lease: "Lease", running: int) -> bool:
         # What runs on this loop is known without asking, and may be more than the server knows.
@@ -194,7 +202,7 @@ class Line:
     async def _exchange(self) -> None:
         leases = self._leases
         if leases.server.is_silent():
-            self._go_on_alone()
+            self.go_on_alone()
             return
         leaving = list(self._leaving)
         staying = list(self._running) if self._renews else []
@@ -220,10 +228,11 @@ class Line:
             for lease in leaving:
                 # If it is not there next time, this try may have reached the server.
                 lease.granted = False
-            self._go_on_alone()
+            self.go_on_alone()
             return
         lost, entered, oldest_ends = answer
-        self._oldest_ends = leases.loop.time() + oldest_ends / 1000 if oldest_ends >= 0 else None
+        if staying or asking:
+            self._oldest_ends = leases.loop.time() + oldest_ends / 1000 if oldest_ends >= 0 else None
         for lease in leaving:
             self._leaving.pop(lease, None)
             if not lease.answer.done():
@@ -257,12 +266,6 @@ class Line:
             turns.append(lease)
         self._tickets = 0
         return turns
-
-    def _go_on_alone(self) -> None:
-        self.answer_alone(list(self._asking))
-        for lease in self._leaving:
-            if not lease.answer.done():
-                lease.answer.set_result(True)
 
     def _ended(self, task: Task[None]) -> None:
         self._task = None

@@ -32,26 +32,28 @@ end
 
 -- Calls enter while there is room. One that is already inside asks again, since it has not heard the answer.
 local entered = {}
-local inside = redis.call('ZCARD', set)
-for i = ids + leave + stay + 1, #ARGV, 2 do
-  local id, capacity = ARGV[i], tonumber(ARGV[i + 1])
-  local known = redis.call('ZSCORE', set, id)
-  if known or inside + 1 <= capacity then
-    redis.call('ZADD', set, now + lease, id)
-    inside = inside + (known and 0 or 1)
-    entered[#entered + 1] = 1
-  else
-    entered[#entered + 1] = 0
+if ids + leave + stay < #ARGV then
+  local inside = redis.call('ZCARD', set)
+  for i = ids + leave + stay + 1, #ARGV, 2 do
+    local id, capacity = ARGV[i], tonumber(ARGV[i + 1])
+    if inside + 1 <= capacity or redis.call('ZSCORE', set, id) then
+      inside = inside + redis.call('ZADD', set, now + lease, id)
+      entered[#entered + 1] = 1
+    else
+      entered[#entered + 1] = 0
+    end
   end
 end
 
--- The set goes with its last lease, which may be longer than ours if another process says so.
-local last = redis.call('ZREVRANGE', set, 0, 0, 'WITHSCORES')
-if last[2] then
-  redis.call('PEXPIRE', set, last[2] - now)
+-- The set goes with its last lease, which may be longer than ours if another process says so. And the time until the
+-- oldest ends, for those who find no room.
+local oldest = -1
+if ids + leave < #ARGV then
+  local last = redis.call('ZREVRANGE', set, 0, 0, 'WITHSCORES')
+  if last[2] then
+    redis.call('PEXPIRE', set, last[2] - now)
+    oldest = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')[2] - now
+  end
 end
-
--- Where there was no room: the time until the oldest lease ends.
-local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
-return {lost, entered, first[2] and first[2] - now or -1}
+return {lost, entered, oldest}
 """

@@ -1,13 +1,13 @@
 """The server, as one event loop reaches it: one try is short, and after one that failed there is a pause.
 
-Neither the client's own retries and timeouts nor the time that it takes to cancel it make a difference: a try is a task
-that is left behind when its time is up.
+The client's own retries and timeouts make no difference, nor does the time that it takes to see that it is cancelled:
+by then all who waited for an answer have gone on without.
 """
 
 import asyncio
 import logging
 import math
-from asyncio import Future, Task, get_running_loop, sleep
+from asyncio import Future, get_running_loop, timeout
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ class Server:
     Attributes:
         loop: The event loop.
         answers: Whether the last try succeeded.
-        on_change: Called when `answers` has changed, and after each try that failed.
+        on_change: Called after each try that failed, and after the first that succeeds again.
         connections: To be held during an exchange.
     """
 
@@ -50,7 +50,6 @@ class Server:
         self._mode = mode
         self._run_script = run_script
         self._silent_until = 0.0
-        self._abandoned: set[Task[Answer]] = set()
 
     def is_silent(self) -> bool:
         """Whether the last try has failed, and it is not yet time for another."""
@@ -60,35 +59,28 @@ class Server:
         """Run the script, and return its answer, or `None` if none came in time."""
         # One tries, however many would like to meanwhile.
         self._silent_until = self.loop.time() + PAUSE
-        trial = self.loop.create_task(self._run_script(sorted_set, arguments))
-        try:
-            await asyncio.wait({trial}, timeout=TRY)
-            for _ in range(TURNS):
-                if not trial.done():
-                    await sleep(0)
-        finally:
-            if not trial.done():
-                trial.cancel()
-                self._abandoned.add(trial)
-                trial.add_done_callback(self._forget)
-        try:
-            answer = trial.result()
-        except asyncio.InvalidStateError:
-            self._has_failed(f"no answer within {TRY} s")
-        except Exception as exception:
-            self._has_failed(f"{type(exception).__name__}: {exception}")
-        else:
-            if not self.answers:
-                self.answers = True
-                logger.info("Shared limit %r can use its server again", self._name)
-                self.on_change()
-            return answer
-        return None
+        over: Future[bool] = self.loop.create_future()
 
-    def _forget(self, trial: Task[Answer]) -> None:
-        self._abandoned.discard(trial)
-        if not trial.cancelled():
-            trial.exception()  # Looked at, so that asyncio does not report it.
+        def give_up() -> None:
+            self._has_failed(f"no answer within {TRY} s")
+            limit.reschedule(self.loop.time())
+
+        timer = self.loop.call_later(TRY, self._if_late, over, give_up, TURNS)
+        try:
+            async with timeout(None) as limit:
+                answer = await self._run_script(sorted_set, arguments)
+        except Exception as exception:
+            if not limit.expired():
+                self._has_failed(f"{type(exception).__name__}: {exception}")
+            return None
+        finally:
+            over.cancel()
+            timer.cancel()
+        if not self.answers:
+            self.answers = True
+            logger.info("Shared limit %r can use its server again", self._name)
+            self.on_change()
+        return answer
 
     def _has_failed(self, reason: str) -> None:
         self._silent_until = self.loop.time() + PAUSE
