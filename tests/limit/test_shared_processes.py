@@ -1,6 +1,7 @@
 """What SharedLimit promises to several processes."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.real_time
 
 NAME = sorted_set("workers")
 WORKER = str(Path(__file__).with_name("shared_worker.py"))
+EXAMPLE = str(Path(__file__).parents[2] / "docs" / "examples" / "shared_limit.py")
 
 
 StartWorker = Callable[..., "subprocess.Popen[bytes]"]
@@ -78,3 +80,13 @@ async def test_the_slots_of_a_killed_process_come_back_within_a_lease(
         await asyncio.sleep(0.01)
     # Its leases were renewed at most two thirds of a second before; the rest is for a busy machine.
     assert time.monotonic() - killed < 2 + 2
+
+
+def test_the_example_of_the_docs_runs_in_several_processes_at_once(server: Server) -> None:
+    environment = os.environ | {"REDIS_URL": f"redis://localhost:{server.port}"}
+    processes = [
+        subprocess.Popen([sys.executable, "-W", "error", EXAMPLE], env=environment, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    printed = [process.communicate(timeout=30)[0] for process in processes]
+    assert printed == [b"285\n", b"285\n"]

@@ -87,7 +87,7 @@ class Server:
         if self.answers:
             self.answers = False
             logger.warning(
-                "Shared limit %r cannot use its server (%s). Until it can, it is %s", self._name, reason, self._mode
+                "Shared limit %r cannot use its server (%s) and is %s until it can", self._name, reason, self._mode
             )
         self.on_change()
 
