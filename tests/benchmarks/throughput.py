@@ -53,7 +53,7 @@ def joining_alone(calls: list[Any], size: int) -> float:
 
 
 def run(quick: bool) -> dict[str, Any]:
-    sizes = {1_000: 12, 10_000: 3} if quick else {1_000: 60, 10_000: 15, 20_000: 15, 100_000: 5}
+    sizes = {1_000: 12, 10_000: 3} if quick else {1_000: 40, 10_000: 10, 20_000: 10, 100_000: 3}
     most = max(sizes)
     kinds = {
         "lists": (batchers.LISTS, [[i] for i in range(most)]),
