@@ -7,13 +7,13 @@ nothing of arguments. An entry waits in the queue of its group until it leaves i
              |        |
              +--------+----> leave, since the caller has gone
 
-A queue is *due* when it has enough rows, when its oldest entry has waited long enough, or when it is flushed. Due
-queues stand in a heap by the age of their oldest entry; a queue that is not due has a timer. `_look` sends due queues
-while fewer batches run than may. What is in a batch is decided there and no earlier, so a queue keeps filling while
-the function is busy.
+A queue is *due* when it has enough rows, when its oldest entry has waited long enough, or when it is flushed. `_look`
+sends due queues, the one with the oldest entry first, while fewer batches run than may. What is in a batch is decided
+there and no earlier, so a queue keeps filling while the function is busy. Since all entries may wait equally long, the
+queue with the oldest entry is also the one whose time comes first, and one timer is enough for all.
 """
 
-from asyncio import AbstractEventLoop, Future, Task
+from asyncio import AbstractEventLoop, Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
 from math import inf
@@ -71,8 +71,9 @@ class Dispatcher:
         self._name = name
         self._on_empty = on_empty
         self._due = ByAge(self.queues)
-        self._all = ByAge(self.queues)
+        self._waiting = ByAge(self.queues)
         self._running: set[Batch] = set()
+        self._timer: TimerHandle | None = None
         self._idle_is_scheduled = False
         self._flushed = 0
 
@@ -91,13 +92,9 @@ class Dispatcher:
             other.place = queue
             queue.entries.append(other)
             queue.rows += other.rows
-        if is_first:
-            if self._rules.when_idle:
-                self._all.push(queue)
-        elif queue.rows < self._target or queue.is_due:
-            return
-        self._sort(queue, entry.arrival)
-        self._look(entry.arrival)
+        if is_first or (queue.rows >= self._target and queue not in self._due):
+            self._sort(queue, entry.arrival)
+            self._look(entry.arrival)
 
     def flush(self) -> list[Future[Any]]:
         """Send all that waits, as soon as may be; return the futures of it."""
@@ -115,32 +112,45 @@ class Dispatcher:
         return sum(queue.rows for queue in self.queues.values())
 
     def _sort(self, queue: Queue, now: float) -> None:
-        """Put `queue` among those that are due, or see that it has a timer."""
-        if queue.is_due:
-            return
+        """Put `queue`, which has entries, among those that are due or among those that wait."""
         if self._is_due(queue, queue.entries[0], now):
-            queue.is_due = True
             self._due.push(queue)
-        elif queue.timer is None and self._rules.max_wait < inf:
-            deadline = queue.entries[0].arrival + self._rules.max_wait
-            queue.timer = self._loop.call_at(deadline, self._on_time, queue, deadline)
+        else:
+            self._waiting.push(queue)
+            self._set_timer()
 
     def _is_due(self, queue: Queue, oldest: Entry, now: float) -> bool:
-        return (
-            queue.rows >= self._target or oldest.arrival + self._rules.max_wait <= now or oldest.order <= self._flushed
-        )
+        return queue.rows >= self._target or self._deadline(oldest) <= now or oldest.order <= self._flushed
 
-    def _on_time(self, queue: Queue, deadline: float) -> None:
-        queue.timer = None
+    def _deadline(self, entry: Entry) -> float:
+        return entry.arrival + self._rules.max_wait
+
+    def _set_timer(self) -> None:
+        """See that there is a timer for the queue whose time comes first."""
+        queue = self._waiting.first()
+        if queue is None or self._rules.max_wait == inf:
+            return
+        deadline = self._deadline(queue.entries[0])
+        if self._timer is not None and self._timer.when() > deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._on_time, deadline)
+
+    def _on_time(self, deadline: float) -> None:
+        self._timer = None
         # A loop's timers are early by up to the resolution of its clock.
         now = max(deadline, self._loop.time())
-        self._sort(queue, now)
+        while (queue := self._waiting.first()) and self._deadline(queue.entries[0]) <= now:
+            self._waiting.pop()
+            self._due.push(queue)
+        self._set_timer()
         self._look(now)
 
     def _look(self, now: float) -> None:
         """Send what may leave."""
-        while len(self._running) < self._rules.max_running and (queue := self._due.pop()):
-            queue.is_due = False
+        while len(self._running) < self._rules.max_running and (queue := self._due.first()):
+            self._due.pop()
             self._send(queue, now)
         if self._rules.when_idle and self.queues and not self._running and not self._idle_is_scheduled:
             # Not at once, so that one `gather` makes one batch.
@@ -149,10 +159,9 @@ class Dispatcher:
 
     def _on_idle(self) -> None:
         self._idle_is_scheduled = False
-        while not self._running and (queue := self._all.pop()):
+        while not self._running and (queue := self._waiting.first()):
+            self._waiting.pop()
             self._send(queue, self._loop.time(), is_due=True)
-            if queue.entries:
-                self._all.push(queue)
 
     def _send(self, queue: Queue, now: float, *, is_due: bool = False) -> None:
         entries = queue.take(self._rules.max_rows)
@@ -170,8 +179,6 @@ class Dispatcher:
             self._close(queue)
 
     def _close(self, queue: Queue) -> None:
-        if queue.timer is not None:
-            queue.timer.cancel()
         del self.queues[queue.key]
         self._rest()
 
@@ -226,5 +233,9 @@ class Dispatcher:
                     entry.finish(result)
 
     def _rest(self) -> None:
+        """If nothing waits or runs any more, leave nothing behind."""
         if not self.queues and not self._running:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._on_empty()

@@ -69,15 +69,13 @@ class Queue:
         on_empty: Called with the queue when its last entry has left.
     """
 
-    __slots__ = ("_gone", "_on_empty", "_totals", "entries", "is_due", "key", "recipe", "rows", "timer")
+    __slots__ = ("_gone", "_on_empty", "_totals", "entries", "key", "recipe", "rows")
 
     def __init__(self, key: Hashable, recipe: Any, totals: Totals, on_empty: "Callable[[Queue], object]") -> None:
         self.key = key
         self.recipe = recipe
         self.entries: deque[Entry] = deque()
         self.rows = 0
-        self.is_due = False
-        self.timer: TimerHandle | None = None
         self._gone = 0
         self._totals = totals
         self._on_empty = on_empty
@@ -144,36 +142,49 @@ class Batch:
 
 
 class ByAge:
-    """A heap of queues, the one with the oldest entry first.
+    """Queues, the one with the oldest entry first.
 
-    A queue's oldest entry only ever gives way to a younger one, so it is enough to put a queue right when it comes up.
+    It is a heap that is put right only at its top, where queues come up that are empty meanwhile, or whose oldest entry
+    has given way to a younger one.
 
     Args:
         queues: All queues that have entries.
     """
 
-    __slots__ = ("_heap", "_queues")
+    __slots__ = ("_heap", "_members", "_queues")
 
     def __init__(self, queues: dict[Hashable, Queue]) -> None:
         self._heap: list[tuple[int, Queue]] = []
+        self._members: set[Queue] = set()
         self._queues = queues
 
+    def __contains__(self, queue: Queue) -> bool:
+        return queue in self._members
+
     def push(self, queue: Queue) -> None:
-        """Add `queue`, which has entries and is not in the heap."""
+        """Add `queue`, which has entries, unless it is there."""
+        if queue in self._members:
+            return
         if len(self._heap) > 2 * len(self._queues):
             self._heap = [item for item in self._heap if item[1].entries]
+            self._members = {queue for _, queue in self._heap}
             heapify(self._heap)
         heappush(self._heap, (queue.entries[0].order, queue))
+        self._members.add(queue)
 
-    def pop(self) -> Queue | None:
-        """Take out the queue with the oldest entry."""
+    def first(self) -> Queue | None:
+        """Return the queue with the oldest entry."""
         while self._heap:
             order, queue = self._heap[0]
             if not queue.entries:
-                heappop(self._heap)
+                self.pop()
             elif queue.entries[0].order != order:
                 heapreplace(self._heap, (queue.entries[0].order, queue))
             else:
-                heappop(self._heap)
                 return queue
         return None
+
+    def pop(self) -> None:
+        """Remove the first queue."""
+        _, queue = heappop(self._heap)
+        self._members.remove(queue)
