@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,8 +34,8 @@ def measured(makers: dict[str, limiters.Make], tasks: int, rounds: int) -> dict[
             runner = stack.enter_context(asyncio.Runner())
 
             def timed() -> float:
-                gc.collect()
-                return runner.run(all_at_once(limited, tasks))
+                with measure.no_garbage_collection():
+                    return runner.run(all_at_once(limited, tasks))
 
             timed()
             return timed
@@ -67,7 +66,7 @@ def run(quick: bool) -> dict[str, Any]:
         "title": "Waiting for a slot",
         "about": (
             f"Tasks made by one `gather`, each of which needs one of {SLOTS} slots and holds it for one turn of the "
-            "loop. Whole processor times per task, the task itself included."
+            "loop. Whole processor times per task, the task itself included, without garbage collection."
         ),
         "tables": [measure.by_size(f"us per task on {SLOTS} slots", times, "asyncio.Semaphore")],
         "targets": targets,

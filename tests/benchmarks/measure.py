@@ -4,9 +4,11 @@ Contenders take turns, ratios are taken turn by turn, and what is counted is thi
 """
 
 import asyncio
+import contextlib
+import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 Call = Callable[[], Awaitable[Any]]
@@ -21,6 +23,17 @@ def available(makers: dict[str, Callable[..., Any]], *args: Any) -> dict[str, An
         except ImportError as exc:
             print(f"  without {name}: {exc}")
     return made
+
+
+@contextlib.contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collect garbage now and not meanwhile, as `timeit` does: its cost depends on all else that the process holds."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def interleave(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
