@@ -127,9 +127,9 @@ async def test_a_call_without_arguments_has_empty_arguments() -> None:
 async def test_arguments_of_unequal_length_are_an_error_of_that_caller_only(add: Any, make: Make) -> None:
     first = start(add(make([1]), make([10])))
     await asyncio.sleep(0)
-    with pytest.raises(ValueError, match="^All arguments must have the same length, but got a=2, b=1$"):
+    with pytest.raises(ValueError, match=r"^All arguments must have the same length, but got a=2, b=1$"):
         await add(make([1, 2]), make([1]))
-    with pytest.raises(ValueError, match="^All arguments must have the same length, but got a=0, b=1$"):
+    with pytest.raises(ValueError, match=r"^All arguments must have the same length, but got a=0, b=1$"):
         await add(make([]), make([1]))
     assert list(await first) == [11]
 

@@ -234,8 +234,12 @@ class Dispatcher:
 
     def _rest(self) -> None:
         """If nothing waits or runs any more, leave nothing behind."""
-        if not self.queues and not self._running:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._on_empty()
+        if self.queues or self._running:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # The queues in there know this object, which knows the instance.
+        self._due.clear()
+        self._waiting.clear()
+        self._on_empty()

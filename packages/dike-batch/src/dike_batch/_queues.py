@@ -188,3 +188,8 @@ class ByAge:
         """Remove the first queue."""
         _, queue = heappop(self._heap)
         self._members.remove(queue)
+
+    def clear(self) -> None:
+        """Remove all queues."""
+        self._heap.clear()
+        self._members.clear()
