@@ -1,13 +1,14 @@
 """What type checkers see of dike-batch; checked by mypy and pyright, never run."""
 
-import functools
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Any, TypeVar, assert_type
 
 import numpy as np
 import numpy.typing as npt
 from dike_batch import ArgumentType, BatchInfo, batch
+
+T = TypeVar("T")
 
 
 @batch(target_batch_size=32, max_waiting_time=0.01)
@@ -81,13 +82,20 @@ class CallableObject:
         return [str(row) for row in rows]
 
 
-def other_decorator(func: Callable[[list[int]], Coroutine[Any, Any, list[str]]]) -> None: ...
+@batch(target_batch_size=32, max_waiting_time=0.01)
+async def generic(rows: list[T]) -> list[T]:
+    return rows
+
+
+def takes_a_function(func: Callable[[list[int]], Coroutine[Any, Any, list[str]]]) -> None: ...
 
 
 async def check() -> None:
-    assert_type(function([1], [2.0]), Coroutine[Any, Any, list[str]])
+    coroutine: Coroutine[Any, Any, list[str]] = function([1], [2.0])
+    assert_type(await coroutine, list[str])
     assert_type(await function([1], scale=[2.0], flag=[True]), list[str])
     assert_type(await arrays(np.zeros(1), "a"), dict[str, npt.NDArray[np.float64]])
+    assert_type(await generic([1]), list[int])
     assert_type(await items([1]), list[str | Exception])
     assert_type(await shout("a"), str)
     assert_type(function.batch_info(), BatchInfo)
@@ -110,10 +118,9 @@ async def check() -> None:
 
     decorator = batch(target_batch_size=1, max_waiting_time=1)
     assert_type(await decorator(CallableObject())([1]), list[str])
-    assert_type(await decorator(functools.partial(Service.class_method))([1]), list[str])
     assert_type(await decorator(service.method)([1]), list[str])
-    other_decorator(service.method)
-    other_decorator(decorator(service.method))
+    takes_a_function(service.method)
+    takes_a_function(decorator(service.method))
 
     await function(["a"], [2.0])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
     await function([1])  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]

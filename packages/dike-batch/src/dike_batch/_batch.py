@@ -16,21 +16,28 @@ from dike_batch._options import number, require, seconds
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 T = TypeVar("T")
-S = TypeVar("S")
-R = TypeVar("R", covariant=True)
+Self = TypeVar("Self")
+Instance = TypeVar("Instance", contravariant=True)
+Result = TypeVar("Result", covariant=True)
 
 
-class BatchedFunction(Protocol[P, R]):
+class Method(Protocol[Instance, P, Result]):
+    """A coroutine function with a first argument that can be bound."""
+
+    def __call__(self, instance: Instance, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Result]: ...
+
+
+class BatchedFunction(Protocol[P, Result]):
     """What `batch` makes of a coroutine function: another with the same signature, and two methods."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Result]: ...
 
     @overload
-    def __get__(self, instance: None, owner: Any = None, /) -> "BatchedFunction[P, R]": ...
+    def __get__(self, instance: None, owner: Any = None, /) -> "BatchedFunction[P, Result]": ...
     @overload
-    def __get__(
-        self: "BatchedFunction[Concatenate[S, Q], T]", instance: S, owner: Any = None, /
-    ) -> "BatchedFunction[Q, T]": ...
+    def __get__(self: Method[Self, Q, T], instance: Self, owner: Any = None, /) -> "BatchedFunction[Q, T]": ...
+    @overload
+    def __get__(self, instance: object, owner: Any = None, /) -> "BatchedFunction[P, Result]": ...
 
     def batch_info(self) -> BatchInfo:
         """Return the figures of the running event loop, all instances of a method together.
@@ -41,9 +48,9 @@ class BatchedFunction(Protocol[P, R]):
         ...
 
     async def flush(self) -> None:
-        """Send what waits now, as soon as `max_concurrent_batches` allows, and return when that is done.
+        """Send what waits now, as soon as `max_concurrent_batches` allows it, and return when it is done.
 
-        Exceptions of the batches go to their callers only. Cancelling this cancels nothing else.
+        Exceptions go to the callers only. Cancelling this cancels nothing else.
         """
 
 
@@ -52,14 +59,19 @@ class Decorator(Protocol):
 
     @overload
     def __call__(
-        self, func: "classmethod[T, P, Coroutine[Any, Any, R]]", /
-    ) -> "classmethod[T, P, Coroutine[Any, Any, R]]": ...
+        self, func: "classmethod[T, P, Coroutine[Any, Any, Result]]", /
+    ) -> "classmethod[T, P, Coroutine[Any, Any, Result]]": ...
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a staticmethod can be called, too
-        self, func: "staticmethod[P, Coroutine[Any, Any, R]]", /
-    ) -> "staticmethod[P, Coroutine[Any, Any, R]]": ...
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, func: "staticmethod[P, Coroutine[Any, Any, Result]]", /
+    ) -> "staticmethod[P, Coroutine[Any, Any, Result]]": ...
     @overload
-    def __call__(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> BatchedFunction[P, R]: ...
+    def __call__(
+        self, func: Callable[Concatenate[type[T], P], Coroutine[Any, Any, Result]], /
+    ) -> Callable[Concatenate[type[T], P], Coroutine[Any, Any, Result]]: ...  # all that binds as a class method
+
+    @overload
+    def __call__(self, func: Callable[P, Coroutine[Any, Any, Result]], /) -> BatchedFunction[P, Result]: ...
 
 
 def batch(
