@@ -345,6 +345,20 @@ async def test_a_loop_that_stands_still_loses_its_leases_and_says_so(
     assert await client.zcard(sorted_set(name)) == 0
 
 
+async def test_a_loop_that_stands_still_while_it_asks_reads_the_answer_afterwards(
+    client: Redis, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = limit_jobs(limit=SharedLimit(1, redis=client, name=name, when_unreachable="closed"))
+    assert await admits(limiter)
+    for turns in range(8):
+        task = asyncio.create_task(admits(limiter))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        time.sleep(0.3)
+        assert await task
+    assert caplog.records == []
+
+
 async def test_a_lost_lease_put_back_may_stand_over_the_limit_but_nobody_else_enters(client: Redis, name: str) -> None:
     one, other = (limit_jobs(limit=SharedLimit(1, redis=client, name=name, lease=0.3)) for _ in range(2))
     async with AsyncExitStack() as stack:

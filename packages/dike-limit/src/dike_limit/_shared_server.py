@@ -7,7 +7,7 @@ by then all who waited for an answer have gone on without.
 import asyncio
 import logging
 import math
-from asyncio import Future, get_running_loop, timeout
+from asyncio import Future, TimerHandle, get_running_loop, timeout
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
@@ -18,8 +18,8 @@ TRY = 0.25
 PAUSE = 1.0
 # How many sorted sets may have an exchange at the same time: each takes a connection of the client.
 CONNECTIONS = 16
-# For how many turns a loop that may have stood still reads what has come meanwhile, before it says that nothing has.
-TURNS = 10
+# A timer that comes later than this, in seconds, tells that the loop stood still, and could not hear an answer.
+STOOD_STILL = 0.01
 
 Mode = Literal["local", "open", "closed"]
 Answer = tuple[list[int], list[int], int]
@@ -65,7 +65,7 @@ class Server:
             self._has_failed(f"no answer within {TRY} s")
             limit.reschedule(self.loop.time())
 
-        timer = self.loop.call_later(TRY, self._if_late, over, give_up, TURNS)
+        timer = self._set_timer(TRY, over, give_up)
         try:
             async with timeout(None) as limit:
                 answer = await self._run_script(sorted_set, arguments)
@@ -93,16 +93,24 @@ class Server:
 
     async def wait(self, future: Future[bool], seconds: float, late: Callable[[], None]) -> bool:
         """Wait for `future`, which `late` sets if nobody else has done so within `seconds`."""
-        timer = None if seconds == math.inf else self.loop.call_later(seconds, self._if_late, future, late, TURNS)
+        if seconds == math.inf:
+            return await future
+        timer = self._set_timer(seconds, future, late)
         try:
             return await future
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
 
-    def _if_late(self, future: Future[bool], late: Callable[[], None], turns: int) -> None:
-        if not future.done():
-            if turns:
-                self.loop.call_soon(self._if_late, future, late, turns - 1)
-            else:
-                late()
+    def _set_timer(self, seconds: float, future: Future[bool], late: Callable[[], None]) -> TimerHandle:
+        when = self.loop.time() + seconds
+        return self.loop.call_at(when, self._time_is_up, when, future, late)
+
+    def _time_is_up(self, when: float, future: Future[bool], late: Callable[[], None]) -> None:
+        if future.done():
+            return
+        stood_still = self.loop.time() - when
+        if stood_still > STOOD_STILL:
+            # The time that it has lost is given back, but not for ever.
+            self.loop.call_later(min(stood_still, TRY), self._time_is_up, math.inf, future, late)
+        else:
+            late()
