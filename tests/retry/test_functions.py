@@ -113,6 +113,8 @@ async def test_a_partial_is_retried_with_its_arguments() -> None:
 class Callable:
     """Called."""
 
+    count: int = 0
+
     def __init__(self) -> None:
         self.attempt = flaky()
 
@@ -127,6 +129,12 @@ async def test_an_object_with_async_call_is_retried() -> None:
     assert inspect.iscoroutinefunction(decorated)
     assert decorated.__name__ == "Callable"
     assert decorated.__doc__ == "Called."
+
+
+def test_of_an_object_with_async_call_the_annotations_are_those_of_call() -> None:
+    decorated = retry()(Callable())
+    assert decorated.__annotations__ == {"number": int, "return": int}
+    assert not hasattr(decorated, "count")
 
 
 async def test_an_object_whose_call_is_a_stream_is_retried() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 _DESCRIPTORS: tuple[type[Any], ...] = (classmethod, staticmethod)
+_NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 def without_partial(func: Any) -> Any:
@@ -61,7 +62,11 @@ def wrap(
     else:
         raise ValueError(f"Error when wrapping {func!s}. Only coroutines can be wrapped!")
     model = named(func)
-    # The attributes of a class are those of its instances: they have no place on a function.
-    functools.update_wrapper(shell, model, updated=() if inspect.isclass(model) else ("__dict__",))
+    if inspect.isclass(model):
+        # A class gives the names only: its attributes and their annotations are those of its instances.
+        functools.update_wrapper(shell, model.__call__, updated=())
+        functools.update_wrapper(shell, model, _NAMES, updated=())
+    else:
+        functools.update_wrapper(shell, model)
     shell.__wrapped__ = func
     return shell
