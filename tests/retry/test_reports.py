@@ -226,6 +226,18 @@ async def test_a_broken_repr_does_no_harm(
     assert "Logging error" not in capsys.readouterr().err
 
 
+async def test_the_log_shows_the_traceback_of_an_exception_that_counts_as_false(
+    script: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NoErrors(Exception):  # noqa: N818
+        def __len__(self) -> int:
+            return 0
+
+    error = NoErrors()
+    await retry()(script(error, "done"))()
+    assert caplog.records[0].exc_info == (NoErrors, error, error.__traceback__)
+
+
 @pytest.mark.parametrize("level", [logging.ERROR, logging.CRITICAL])
 async def test_nothing_is_written_for_a_log_that_is_off(
     script: Any, caplog: pytest.LogCaptureFixture, level: int

@@ -31,12 +31,13 @@ class FailedAttempt(NamedTuple):
 
 
 def log_retry(function: str, attempt: int, exc: BaseException, delay: float, *, with_traceback: bool) -> None:
-    """Log that `exc` is answered with another attempt."""
+    """Log that `exc`, the exception being handled, is answered with another attempt."""
     logger.warning(
         "Caught exception %s. Retrying in %.3gs ...",
         _safe_repr(exc),
         delay,
-        exc_info=exc if with_traceback else None,
+        # Not the exception itself: logging leaves out one that counts as false.
+        exc_info=with_traceback or None,
         extra=_fields(function, attempt, exc, delay),
     )
 
