@@ -182,3 +182,23 @@ async def test_the_users_own_timeout_around_the_call_ends_it() -> None:
         async with asyncio.timeout(2.5):
             await func()
     assert calls == 3
+
+
+async def test_a_failed_task_group_in_a_task_of_its_own_is_retried() -> None:
+    failures = iter([ValueError(), None])
+
+    async def child() -> None:
+        await asyncio.sleep(1)
+        if (failure := next(failures)) is not None:
+            raise failure
+
+    async def group() -> str:
+        async with asyncio.TaskGroup() as children:
+            children.create_task(child())
+        return "done"
+
+    @retry()
+    async def func() -> str:
+        return await asyncio.create_task(group())
+
+    assert await func() == "done"

@@ -36,7 +36,8 @@ def retry(
 
     Never retried, whatever `exception_types` says: `asyncio.CancelledError`, `KeyboardInterrupt`, `SystemExit`,
     `GeneratorExit`, and exception groups that hold one of them. Nothing is retried either while the task is being
-    cancelled (`asyncio.Task.cancelling`).
+    cancelled (`asyncio.Task.cancelling`). Before Python 3.13 an `asyncio.TaskGroup` that failed leaves its task in that
+    state: there, run one in a task of its own (``await asyncio.create_task(...)``) for its failures to be retried.
 
     Of an async generator function an attempt may be retried until the first item has been yielded. After that, errors
     go to the consumer, who has seen a part of the stream already.
