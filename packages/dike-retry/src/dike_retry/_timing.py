@@ -24,9 +24,11 @@ class Timing:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.time()
         self._deadline = self._started + timeout
-        self._task = asyncio.current_task(self._loop)
-        if self._task is None and timeout < math.inf:
-            raise RuntimeError("retry with a timeout must be used inside a task")
+        self._task = None
+        if timeout < math.inf:
+            self._task = asyncio.current_task(self._loop)
+            if self._task is None:
+                raise RuntimeError("retry with a timeout must be used inside a task")
         self._expired = False
         self.cut = False
         self.last_failure: BaseException | None = None
@@ -50,7 +52,7 @@ class Timing:
         self._task = self.last_failure = None
 
     def __enter__(self) -> None:
-        if self._task is not None and self._deadline < math.inf:
+        if self._task is not None:
             self._cancelling = self._task.cancelling()
             self._handle = self._loop.call_at(self._deadline, self._expire, self._task)
 
@@ -61,7 +63,7 @@ class Timing:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._task is not None and self._deadline < math.inf:
+        if self._task is not None:
             self._handle.cancel()
             if self._expired:
                 only_ours = self._task.uncancel() <= self._cancelling
