@@ -136,8 +136,9 @@ async def test_a_wrong_limit_is_refused_and_changes_nothing(limit: Any) -> None:
     assert await count_free(limiter) == 2
 
 
-def test_a_change_outside_an_event_loop_is_harmless_and_heeded_by_the_next_call() -> None:
-    limiter = limit_jobs(limit=1, max_waiting_time=math.inf, max_waiting_calls=9)
+@WAYS
+def test_a_change_outside_an_event_loop_is_harmless_and_heeded_by_the_next_call(way: Any) -> None:
+    limiter = limit_jobs(limit=1, max_waiting_time=math.inf, max_waiting_calls=9, **way)
     jobs = Jobs(limiter)
     with asyncio.Runner() as runner:
         runner.run(jobs.start(1, 2, 3))

@@ -249,7 +249,7 @@ class Slots:
                 _, future, _, _ = lane.popleft()
                 if not future.done():
                     self._wake(future)
-            if lane and self.waiting:
+            if self.waiting:
                 self._lanes[self._bound(self._share)] = lane
             return
         # Whoever is passed over is so for good, since every slot handed over leaves fewer. So one walk is enough.
