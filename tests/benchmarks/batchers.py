@@ -16,7 +16,11 @@ Make = Callable[[Func, int], Func]
 WAIT = 5.0  # seconds: never reached, since all calls come in whole batches
 
 
-def hand_written(join: Callable[[list[Any]], Any], cut: Callable[[Any, int, int], Any]) -> Make:
+def hand_written(
+    join: Callable[[list[Any]], Any],
+    cut: Callable[[Any, int, int], Any],
+    keep: Callable[[Any], Any] | None = None,
+) -> Make:
     """Write the least that does the job: join, call, cut; each caller has a future, each batch a task and a timer."""
 
     def make(func: Func, size: int) -> Func:
@@ -53,7 +57,7 @@ def hand_written(join: Callable[[list[Any]], Any], cut: Callable[[Any, int, int]
             nonlocal timer
             loop = asyncio.get_running_loop()
             future = loop.create_future()
-            waiting.append((rows, future))
+            waiting.append((rows if keep is None else keep(rows), future))
             if len(waiting) >= size:
                 send()
             elif timer is None:
@@ -71,6 +75,10 @@ def join_lists(parts: list[list[Any]]) -> list[Any]:
 
 def cut(rows: Any, start: int, stop: int) -> Any:
     return rows[start:stop]
+
+
+def cut_copy(rows: Any, start: int, stop: int) -> Any:
+    return rows[start:stop].copy()
 
 
 def hand_written_items(func: Func, size: int) -> Func:
@@ -218,6 +226,7 @@ LISTS: dict[str, Make] = {
 }
 ARRAYS: dict[str, Make] = {
     "hand-written": hand_written(np.concatenate, cut),
+    "hand-written, with copies": hand_written(np.concatenate, cut_copy, np.ndarray.copy),
     "dike": dike("numpy"),
     "dike 1.0.1": older_dike("numpy"),
 } | {f"{name} (items)": of_arrays(make) for name, make in ITEM_PEERS.items()}

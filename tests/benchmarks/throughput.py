@@ -80,10 +80,11 @@ def run(quick: bool) -> dict[str, Any]:
         )
         if "dike" in makers:
             count = 20_000 if 20_000 in times else most
+            reference = "hand-written, with copies" if "hand-written, with copies" in makers else "hand-written"
             targets.append(
                 [
-                    f"{kind}, {count:,} calls, over the hand-written batcher",
-                    measure.ratio(times[count], "dike", "hand-written"),
+                    f"{kind}, {count:,} calls, over the {reference} batcher",
+                    measure.ratio(times[count], "dike", reference),
                     "<=",
                     1.2,
                 ]
@@ -109,7 +110,9 @@ def run(quick: bool) -> dict[str, Any]:
         "title": "Batch throughput",
         "about": (
             "Concurrent calls of one row each, every call a task made by one `gather`, of a function that does "
-            "nothing. Whole processor times per call, the task included, without garbage collection."
+            "nothing. Whole processor times per call, the task included, without garbage collection. dike gives the "
+            "function and each caller arrays of their own, so for arrays it is held against a hand-written batcher "
+            "that copies as well; the other one hands out views, which keep the whole batch in memory."
         ),
         "tables": tables,
         "targets": targets,
