@@ -132,14 +132,15 @@ async def test_a_stream_closed_early(client: Redis, name: str) -> None:
     assert await client.zcard(sorted_set(name)) == 0
 
 
+@pytest.mark.parametrize("streams", [0, 1])
 def test_a_loop_that_shuts_down_gives_its_leases_back(
-    server: Server, name: str, caplog: pytest.LogCaptureFixture
+    server: Server, name: str, streams: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
         client = Redis(port=server.port)
         limiter = limit_jobs(limit=SharedLimit(20, redis=client, name=name, lease=60))
-        streams: list[Any] = []
+        left_open: list[Any] = []
 
         @limiter
         async def work() -> None:
@@ -152,9 +153,10 @@ def test_a_loop_that_shuts_down_gives_its_leases_back(
         async def main() -> None:
             for _ in range(5):
                 loop.create_task(work())
-            streams.append(stream())
-            await anext(streams[0])
-            await eventually(lambda: limiter.admitted == 6)
+            for _ in range(streams):
+                left_open.append(stream())
+                await anext(left_open[0])
+            await eventually(lambda: limiter.admitted == 5 + streams)
             # These are cancelled while they ask.
             for _ in range(5):
                 loop.create_task(work())

@@ -13,7 +13,6 @@ has taken, and one for each call: little is lost, and other loops have their cha
 their calls wait.
 """
 
-import asyncio
 import math
 import os
 from asyncio import Task, TimerHandle
@@ -184,20 +183,10 @@ class Line:
             self._poll = None
 
     async def _exchange_news(self) -> None:
-        was_cancelled = False
         while self._has_news:
             self._has_news = False
-            try:
-                async with self._leases.server.connections:
-                    await self._exchange()
-            except asyncio.CancelledError:
-                # By an event loop that shuts down. Calls that it has cancelled as well wait for us to go on.
-                if was_cancelled or not self._is_awaited():
-                    raise
-                was_cancelled = self._has_news = True
-
-    def _is_awaited(self) -> bool:
-        return bool(self._asking) or any(not lease.answer.done() for lease in self._leaving)
+            async with self._leases.server.connections:
+                await self._exchange()
 
     async def _exchange(self) -> None:
         leases = self._leases
@@ -269,8 +258,10 @@ class Line:
 
     def _ended(self, task: Task[None]) -> None:
         self._task = None
-        # News that came after its last look; or it was cancelled before its first.
-        if self._is_awaited() if task.cancelled() else self._has_news:
+        if task.cancelled():
+            # By an event loop that shuts down. Calls that it has cancelled too wait for the server to know.
+            self._has_news = bool(self._asking) or any(not lease.answer.done() for lease in self._leaving)
+        if self._has_news:
             self._wake()
         self._drop_if_idle()
 
