@@ -54,6 +54,11 @@ class WithABrokenTextError(Exception):
         raise ZeroDivisionError
 
 
+class FrozenError(Exception):
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ZeroDivisionError
+
+
 class UncopyableError(Exception):
     def __reduce__(self) -> Any:
         raise ZeroDivisionError
@@ -97,6 +102,7 @@ async def test_each_caller_gets_an_exception_of_its_own_the_first_the_original(e
         WithRequiredKeywordError(code=5),
         WithAChangingTextError(),
         WithABrokenTextError(),
+        FrozenError(),
         UncopyableError(),
         CopiedAsAnotherError("x"),
     ],

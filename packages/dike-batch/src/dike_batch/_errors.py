@@ -24,12 +24,12 @@ def _copy(error: Error) -> Error:
             own.__notes__ = list(notes)
         if type(own) is not type(error) or str(own) != str(error) or _state(own) != _state(error):
             return error
+        own.__cause__ = error.__cause__
+        own.__context__ = error.__context__
+        own.__suppress_context__ = error.__suppress_context__
+        return own.with_traceback(error.__traceback__)
     except Exception:
         return error
-    own.__cause__ = error.__cause__
-    own.__context__ = error.__context__
-    own.__suppress_context__ = error.__suppress_context__
-    return own.with_traceback(error.__traceback__)
 
 
 def _state(error: BaseException) -> dict[str, Any]:
