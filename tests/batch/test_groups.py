@@ -195,6 +195,18 @@ async def test_each_argument_counts() -> None:
     assert batches == [((2, 2), (2, 2), 1), ((1, 2), (1, 3), 1), ((1, 2), (1, 2), 2)]
 
 
+@pytest.mark.parametrize("rows", [np.zeros(1), np.zeros((1, 2))])
+async def test_arrays_must_be_passed_alike_even_a_single_one(rows: Any) -> None:
+    @batch(target_batch_size=100, max_waiting_time=1, argument_type="numpy")
+    async def function(rows: Any) -> Any:
+        return rows
+
+    start(function(rows))
+    await settle()
+    with pytest.raises(ValueError, match=INCONSISTENT):
+        await function(rows=rows)
+
+
 async def test_a_bad_shape_harms_nobody_else() -> None:
     @batch(target_batch_size=2, max_waiting_time=1, argument_type="numpy")
     async def function(rows: Any) -> Any:

@@ -110,23 +110,35 @@ class Row:
     pass
 
 
+def leave_behind() -> list[weakref.ref[Any]]:
+    """Close a loop on which a call waits."""
+    loop = asyncio.new_event_loop()
+    row = Row()
+    task = loop.create_task(wait_for_ever([row]))
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    return [weakref.ref(row), weakref.ref(loop)]
+
+
+async def call_in_vain() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await wait_for_ever([1])
+
+
 def test_what_a_closed_loop_left_behind_is_dropped_when_another_loop_comes() -> None:
-    def leave_behind() -> list[weakref.ref[Any]]:
-        loop = asyncio.new_event_loop()
-        row = Row()
-        task = loop.create_task(wait_for_ever([row]))
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        loop.call_soon(loop.stop)
-        loop.run_forever()
-        loop.close()
-        return [weakref.ref(row), weakref.ref(loop)]
-
-    async def call() -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0):
-                await wait_for_ever([1])
-
     gone = leave_behind()
-    asyncio.run(call())
+    asyncio.run(call_in_vain())
     gc.collect()
     assert [ref() for ref in gone] == [None, None]
+
+
+def test_what_a_closed_loop_left_behind_is_dropped_when_a_loop_calls_that_was_there_before() -> None:
+    with asyncio.Runner() as runner:
+        runner.run(call_in_vain())
+        gone = leave_behind()
+        runner.run(call_in_vain())
+        gc.collect()
+        assert [ref() for ref in gone] == [None, None]

@@ -186,6 +186,9 @@ class Batcher:
         return cut(result, [entry.rows for entry in entries], self._container, self._name)
 
     def _open_dispatcher(self, loop: AbstractEventLoop, state: LoopState, instance: Any) -> Dispatcher:
+        # Here too, for loops that take turns: none of them is new, so none would make the others go.
+        self._states.drop_closed()
+
         def forget() -> None:
             state.dispatchers.pop(id(instance), None)
 
@@ -198,19 +201,22 @@ class Batcher:
     def _recipe(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], kinds: Any) -> Recipe:
         by_name: dict[str, Hashable] = {}
         if self._container.has_kinds:
-            by_name.update(zip(form.names, kinds if form.single is None else [kinds], strict=True))
+            by_name.update(zip(form.names, kinds if len(form.names) > 1 else [kinds], strict=True))
         group = self._binding.group(form, args, kwargs)
         return Recipe(form, group, by_name, {marker: form.get(marker, args, kwargs) for marker in form.others})
 
     def _take_all(self, form: Form, arguments: list[Any]) -> tuple[int, tuple[Any, ...], Hashable]:
-        """Return the number of rows that all `arguments` have, copies of them, and their kinds."""
+        """Return what `take` does, for several arguments: their number of rows, copies of them, and their kinds."""
         if not arguments:
             return 0, (), None
         lengths, values, kinds = zip(*map(self._take, arguments), strict=True)
         if len(set(lengths)) > 1:
             got = ", ".join(f"{name}={rows}" for name, rows in zip(form.names, lengths, strict=True))
             raise ValueError(f"All arguments must have the same length, but got {got}")
-        return lengths[0], values, kinds if self._container.has_kinds else None
+        if not self._container.has_kinds:
+            return lengths[0], values, None
+        # The kind of a single argument is the same whether it was passed by position or by name.
+        return lengths[0], values, kinds if len(kinds) > 1 else kinds[0]
 
     def _misfit(
         self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], dispatcher: Dispatcher | None

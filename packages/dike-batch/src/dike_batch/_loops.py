@@ -22,8 +22,12 @@ class PerLoop(dict[AbstractEventLoop, State]):
         self._factory = factory
 
     def __missing__(self, loop: AbstractEventLoop) -> State:
+        self.drop_closed()
+        return self.setdefault(loop, self._factory())
+
+    def drop_closed(self) -> None:
+        """Forget the loops that are closed."""
         # A copy, since the loops of other threads may come meanwhile.
         for other in list(self):
             if other.is_closed():
                 self.pop(other, None)
-        return self.setdefault(loop, self._factory())
