@@ -34,9 +34,9 @@ def join(results: list[Any], container: Container) -> Any:
     """Put together the results of the pieces of one call.
 
     Raises:
-        ValueError: Some are dicts with other columns than the first, or no dicts at all.
+        ValueError: Some are dicts with other columns than the first, or only some are dicts.
     """
-    if isinstance(results[0], dict):
+    if any(isinstance(result, dict) for result in results):
         return _join_columns(results, container)
     return container.join(results)
 
