@@ -85,12 +85,18 @@ def test_a_bare_string_as_group_by_is_refused() -> None:
         decorator(group_by="rows")
 
 
-@pytest.mark.parametrize("name", ["color", "args", "kwargs", "self"])
-def test_a_group_by_name_that_is_no_parameter_for_one_argument_is_refused(name: str) -> None:
+@pytest.mark.parametrize("value", [5, None])
+def test_a_group_by_of_no_names_at_all_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match=f"group_by .*{value}"):
+        decorator(group_by=value)
+
+
+@pytest.mark.parametrize("name", ["color", "args", "kwargs", "self", 5, ["rows"]])
+def test_a_group_by_name_that_is_no_parameter_for_one_argument_is_refused(name: Any) -> None:
     async def function(self: Any, rows: list[int], *args: Any, **kwargs: Any) -> list[int]:
         return rows
 
-    with pytest.raises(ValueError, match=rf"group_by .*function\(\).*{name}"):
+    with pytest.raises(ValueError, match=rf"group_by .*function\(\).*{re.escape(repr(name))}"):
         decorator(group_by=[name])(function)
 
 

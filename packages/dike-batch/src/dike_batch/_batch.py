@@ -184,7 +184,10 @@ def batch(
         raise TypeError(f"dispatch_when_idle must be a bool, but got {dispatch_when_idle!r}")
     if isinstance(group_by, str):
         raise TypeError(f"group_by must be names of parameters, but got the string {group_by!r}")
-    names = tuple(group_by)
+    try:
+        names = tuple(group_by)
+    except TypeError:
+        raise TypeError(f"group_by must be names of parameters, but got {group_by!r}") from None
     rules = Rules(target, max_wait, max_processing, max_rows, max_running, dispatch_when_idle)
     rows_of = container(argument_type)
 

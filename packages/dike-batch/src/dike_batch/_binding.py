@@ -92,7 +92,7 @@ class Binding:
         ]
         self.instance = self.positional[0] if self.positional[:1] in (["self"], ["cls"]) else None
         self.group_by = group_by
-        single = {p.name for p in parameters if p.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)}
+        single = [p.name for p in parameters if p.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)]
         for each in group_by:
             if each not in single or each == self.instance:
                 raise ValueError(f"group_by must name parameters of {name}(), but got {each!r}")
