@@ -151,6 +151,7 @@ async def test_a_key_that_cannot_be_written_alike_everywhere_is_an_error_of_that
         await limiter.slot(odd).__aenter__()
     assert await admits(limiter, "a")
     assert (limiter.in_flight, limiter.waiting) == (0, 0)
+    assert [len(each.all()) for each in limiter._rules.loops.in_view()] == [1], "the state of the key is kept"
 
 
 async def test_nothing_is_kept_of_a_key_whose_calls_are_over(client: Redis, name: str) -> None:
@@ -264,6 +265,17 @@ async def test_the_figures_tell_what_goes_on(client: Redis, name: str) -> None:
         assert not await admits(limiter)
         assert (limiter.in_flight, limiter.waiting, limiter.admitted, limiter.rejected) == (1, 0, 1, 1)
     assert (limiter.in_flight, limiter.waiting, limiter.admitted, limiter.rejected) == (0, 0, 1, 1)
+
+
+async def test_calls_that_ask_do_not_count_as_in_flight(client: Redis, name: str) -> None:
+    limiter = limit_jobs(limit=SharedLimit(1, redis=client, name=name), key=lambda key: key)
+
+    @limiter
+    async def job(key: str) -> None:
+        await asyncio.sleep(0.05)
+
+    results = await asyncio.gather(*(job("a") for _ in range(4)), return_exceptions=True)
+    assert [result and result.in_flight for result in results] == [None, 1, 1, 1]
 
 
 async def test_the_limit_is_shown_and_cannot_be_set(client: Redis, name: str) -> None:

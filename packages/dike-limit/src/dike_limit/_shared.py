@@ -51,29 +51,28 @@ class SharedCall(Call):
         time = get_running_loop().time
         deadline = time() + max_waiting_time
         may_wait = max_waiting_time > 0 and limit.current() + TOLERANCE >= 1
+        # While it asks, it neither runs nor waits, and its key may be forgotten.
+        self.loop_slots.drop_if_idle(slots)
         self._lease = lease = limit.new_lease(self.key, self.share, may_wait)
-        # It counts as in flight while it asks, and so keeps the state of its key.
-        slots.take()
         try:
             may_run = await lease.ask()
+            self.slots = slots = self.loop_slots if self.rules.key is None else self.loop_slots.of(self.key)
             if not may_run and lease.patient and slots.has_room():
-                slots.leave()
                 slots.waiting += 1
                 try:
                     may_run = await lease.wait(deadline - time())
                 finally:
-                    slots.take()
                     slots.waiting -= 1
         except BaseException as exception:
-            self.give_back()
+            self.loop_slots.drop_if_idle(slots)
             lease.leave()
             if not isinstance(exception, GeneratorExit):
                 await lease.left()
             raise
         if not may_run:
-            self.give_back()
             lease.leave()
             raise self.refusal(lease.retry_after)
+        slots.take()
         self.admitted()
 
     async def __aexit__(
@@ -160,9 +159,7 @@ class SharedLimit(Limit):
             raise ImportError("SharedLimit needs redis-py, which comes with dike-limit[redis]") from None
         self._value = _options.number("limit", limit)
         _options.require(self._value >= 0, "limit", ">= 0", limit)
-        if not isinstance(name, str):
-            raise TypeError(f"name must be a str, but got {name!r}")
-        _options.require(bool(name), "name", "a str that is not empty", name)
+        _check_name(name)
         self._lease = _options.seconds("lease", lease)
         _options.require(0 < self._lease < math.inf, "lease", "a finite time > 0", lease)
         _options.require(
@@ -215,6 +212,12 @@ class SharedLimit(Limit):
         with self._lock:
             self.lost_leases += leases
         logger.warning("Shared limit %r had lost %d of its leases, whose calls were running", self._name, leases)
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, but got {name!r}")
+    _options.require(bool(name), "name", "a str that is not empty", name)
 
 
 def _maker(redis: Any) -> Callable[[], Client]:

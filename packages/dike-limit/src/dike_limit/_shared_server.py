@@ -60,6 +60,7 @@ class Server:
         # One tries, however many would like to meanwhile.
         self._silent_until = self.loop.time() + PAUSE
         over: Future[bool] = self.loop.create_future()
+        limit = timeout(None)
 
         def give_up() -> None:
             self._has_failed(f"no answer within {TRY} s")
@@ -67,7 +68,7 @@ class Server:
 
         timer = self._set_timer(TRY, over, give_up)
         try:
-            async with timeout(None) as limit:
+            async with limit:
                 answer = await self._run_script(sorted_set, arguments)
         except Exception as exception:
             if not limit.expired():
