@@ -289,3 +289,28 @@ def test_the_end_of_the_event_loop_ends_its_streams() -> None:
     kept = asyncio.run(main())
     assert limiter.in_flight == 0
     assert kept is not None
+
+
+def test_a_stream_left_at_the_end_of_the_event_loop_cleans_up_once_and_in_peace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limiter = limit_jobs(limit=1)
+    cleaned: list[int] = []
+
+    @limiter
+    async def numbers() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(limiter.in_flight)
+
+    async def main() -> Any:
+        stream = numbers()
+        await anext(stream)
+        return stream
+
+    # The event loop closes its generators at the same time, in any order.
+    kept = [asyncio.run(main()) for _ in range(10)]
+    assert cleaned == [1] * len(kept)
+    assert not caplog.records

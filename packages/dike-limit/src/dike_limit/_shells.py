@@ -4,7 +4,8 @@
 fraction of the time: they are on the path of every call of most users.
 """
 
-from collections.abc import AsyncGenerator
+import sys
+from collections.abc import AsyncGenerator, Awaitable
 from threading import get_ident
 from typing import Any
 
@@ -97,7 +98,7 @@ def async_generator(rules: Rules, func: Any) -> Any:
         async with call(rules, args, kwargs, func, is_stream=True):
             items = func(*args, **kwargs)
             try:
-                item = await anext(items)
+                item = await _first(items)
                 while True:
                     try:
                         sent = yield item
@@ -113,3 +114,14 @@ def async_generator(rules: Rules, func: Any) -> Any:
                 await items.aclose()
 
     return limited
+
+
+def _first(items: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    # What `anext` does, except that the event loop does not get to know the generator: at its end it would close it at
+    # the same time as we do, and complain.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return anext(items)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
