@@ -192,8 +192,6 @@ def batch(
     rows_of = container(argument_type)
 
     def decorate(func: Any, /) -> Any:
-        if type(func) in (classmethod, staticmethod):
-            return type(func)(decorate(func.__func__))
         batcher: Batcher | None = None
 
         def shell(func: Any) -> Any:
@@ -201,12 +199,13 @@ def batch(
             batcher = Batcher(func, rules, rows_of, names)
             return batched(batcher)
 
-        function = wrap(func, coroutine=shell)
+        wrapped = wrap(func, coroutine=shell)
         assert batcher is not None
         # Set last, since a function that is batched already has brought its own.
+        function = getattr(wrapped, "__func__", wrapped)
         function.batch_info = batcher.batch_info
         function.flush = batcher.flush
-        return function
+        return wrapped
 
     return decorate
 

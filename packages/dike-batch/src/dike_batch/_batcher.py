@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from dike_batch._binding import Binding, Form, Marker
 from dike_batch._containers import Container
-from dike_batch._dispatcher import Dispatcher, Outcome, Rules
+from dike_batch._dispatcher import Dispatcher, LoopState, Outcome, Rules
 from dike_batch._functions import named
 from dike_batch._loops import PerLoop
 from dike_batch._pieces import CutCall
-from dike_batch._queues import Entry, Totals
+from dike_batch._queues import Entry, Queue
 from dike_batch._results import cut, join
 
 INCONSISTENT = "Inconsistent use of positional and keyword arguments"
@@ -44,30 +44,31 @@ class Recipe:
     Args:
         form: The way they pass arguments.
         group: The values of the `group_by` arguments.
-        kinds: The kinds of the batched arguments, by their names.
+        kinds: The kinds of the batched arguments.
         others: The arguments that are passed through.
     """
 
     __slots__ = ("form", "group", "kinds", "others")
 
-    def __init__(
-        self, form: Form, group: tuple[Any, ...], kinds: Mapping[str, Hashable], others: Mapping[Marker, Any]
-    ) -> None:
+    def __init__(self, form: Form, group: tuple[Any, ...], kinds: Any, others: Mapping[Marker, Any]) -> None:
         self.form = form
         self.group = group
         self.kinds = kinds
         self.others = others
 
+    def rivals(self, other: "Recipe") -> bool:
+        """Whether the calls of both would share a queue if they passed their arguments alike."""
+        other_kinds = other.kinds_by_name()
+        return (
+            self.form.pattern != other.form.pattern
+            and self.group == other.group
+            and all(other_kinds.get(name, kind) == kind for name, kind in self.kinds_by_name().items())
+        )
 
-class LoopState:
-    """What belongs to one event loop."""
-
-    __slots__ = ("dispatchers", "totals")
-
-    def __init__(self) -> None:
-        self.totals = Totals()
-        # By the identity of the instance, which its dispatcher keeps alive, and only as long as there are calls.
-        self.dispatchers: dict[int | None, Dispatcher] = {}
+    def kinds_by_name(self) -> dict[str, Hashable]:
+        """Return the kinds of the batched arguments by their names."""
+        kinds = self.kinds if len(self.form.names) > 1 else (self.kinds,)
+        return dict(zip(self.form.names, kinds, strict=True))
 
 
 class Batcher:
@@ -80,12 +81,12 @@ class Batcher:
         self._max_rows = rules.max_rows
         self._container = container
         self._take = container.take
-        self._is_grouped = bool(group_by)
         self._binding = Binding(func, self._name, group_by)
-        self._forms = self._binding.forms
         # Only then calls that pass unlike arguments could be of unlike kinds, too, and miss each other's queue.
         self._may_have_rivals = self._binding.has_optional and container.has_kinds
         self._states: PerLoop[LoopState] = PerLoop(LoopState)
+        # Where the last call went, if the next one probably goes there too: it saves looking for the place.
+        self._latest: Queue | None = None
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | CutCall:
         """Let a call wait for its batch; the result comes to the future of what is returned.
@@ -96,56 +97,67 @@ class Batcher:
                 calls that wait.
         """
         loop = get_running_loop()
-        state = self._states[loop]
-        form = None if kwargs else self._forms.get(len(args))
-        if form is None:
-            form = self._binding.form(len(args), kwargs)
-        instance = None if form.instance is None else form.get(form.instance, args, kwargs)
-        dispatcher = state.dispatchers.get(id(instance))
-        if form.error is not None:
-            raise self._misfit(form, args, kwargs, dispatcher)
-        if form.single is not None:
-            rows, values, kinds = self._take(args[form.single])
+        queue = self._latest
+        if queue is None or queue.dispatcher.loop is not loop or not queue.entries or kwargs or len(args) != 1:
+            queue, rows, values = self._find(loop, args, kwargs)
         else:
-            rows, values, kinds = self._take_all(form, [form.get(marker, args, kwargs) for marker in form.markers])
-        if not rows:
-            raise ValueError("Function called with empty collections as arguments")
-        key = (self._binding.group(form, args, kwargs), kinds) if self._is_grouped else kinds
-        queue = None if dispatcher is None else dispatcher.queues.get(key)
-        if queue is not None and queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
-            raise ValueError(INCONSISTENT)
-        recipe = None
-        if queue is None:
-            recipe = self._recipe(form, args, kwargs, kinds)
-            if self._may_have_rivals and dispatcher is not None and has_rival(recipe, dispatcher):
-                raise ValueError(INCONSISTENT)
+            rows, values, kinds = self._take(args[0])
+            if kinds != queue.key or not rows:
+                queue, rows, values = self._find(loop, (values,), kwargs)
+        dispatcher = queue.dispatcher
+        state = dispatcher.state
+        # A class that is called with so many arguments takes longer than all the rest.
         entry = Entry()
-        # Not arguments: a class that is called with so many takes longer than all the rest.
         entry.future = loop.create_future()
         entry.rows = rows
         entry.values = values
         entry.arrival = loop.time()
-        entry.order = state.totals.calls + 1
+        entry.order = order = state.calls + 1
         entry.context = copy_context()
-        cut = None if rows <= self._max_rows else self._cut(entry, form)
-        # From here on nothing can fail.
-        if dispatcher is None:
-            dispatcher = self._open_dispatcher(loop, state, instance)
-        if queue is None:
-            queue = dispatcher.open(key, recipe)
-        state.totals.calls += 1
-        if cut is None:
+        if rows <= self._max_rows:
+            state.calls = order
             dispatcher.add(queue, entry)
             return entry
-        dispatcher.add(queue, cut.pieces[0], cut.pieces[1:])
-        return cut
+        call = self._cut(entry, queue.recipe.form)
+        state.calls = order
+        dispatcher.add(queue, call.pieces[0], call.pieces[1:])
+        return call
+
+    def _find(self, loop: AbstractEventLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Queue, int, Any]:
+        """Return the queue where a call belongs, the number of its rows, and copies of its batched arguments."""
+        state = self._states[loop]
+        form = self._binding.form(len(args), kwargs)
+        instance = None if form.instance is None else form.get(form.instance, args, kwargs)
+        dispatcher = state.dispatchers.get(id(instance))
+        if form.error is not None:
+            raise self._misfit(form, args, kwargs, dispatcher)
+        rows, values, kinds = self._take_all(form, args, kwargs)
+        if not rows:
+            raise ValueError("Function called with empty collections as arguments")
+        group = self._binding.group(form, args, kwargs)
+        key = (group, kinds) if group else kinds
+        if dispatcher is None:
+            # Here too, for loops that take turns: none of them is new, so none would make the others go.
+            self._states.drop_closed()
+            dispatcher = Dispatcher(loop, state, instance, self._rules, self._run, f"a batch of {self._name}()")
+        queue = dispatcher.queues.get(key)
+        if queue is None:
+            others = {marker: form.get(marker, args, kwargs) for marker in form.others}
+            recipe = Recipe(form, group, kinds, others)
+            if self._may_have_rivals and any(other.recipe.rivals(recipe) for other in dispatcher.queues.values()):
+                raise ValueError(INCONSISTENT)
+            queue = Queue(dispatcher, key, recipe)
+        elif queue.recipe.form is not form and queue.recipe.form.pattern != form.pattern:
+            raise ValueError(INCONSISTENT)
+        self._latest = queue if form.is_simple else None
+        return queue, rows, values
 
     def leave(self, call: Entry | CutCall) -> None:
         """Take away a call whose caller has been cancelled."""
         loop = call.future.get_loop()
         state = self._states.get(loop)
         if state is not None and not loop.is_closed():
-            state.totals.cancelled += 1
+            state.cancelled += 1
             call.future.cancel()
             call.leave()
 
@@ -158,10 +170,9 @@ class Batcher:
         state = self._states.get(get_running_loop())
         if state is None:
             return BatchInfo(0, 0, 0, 0, 0, 0)
-        totals = state.totals
         waiting = sum(dispatcher.waiting_rows() for dispatcher in state.dispatchers.values())
-        rows = totals.rows + waiting
-        return BatchInfo(totals.calls, rows, totals.batches, waiting, totals.running, totals.cancelled)
+        rows = state.rows + waiting
+        return BatchInfo(state.calls, rows, state.batches, waiting, state.running, state.cancelled)
 
     async def flush(self) -> None:
         """Send what waits now, as soon as `max_concurrent_batches` allows it, and return when it is done.
@@ -185,31 +196,14 @@ class Batcher:
         result = await self._func(*args, **kwargs)
         return cut(result, [entry.rows for entry in entries], self._container, self._name)
 
-    def _open_dispatcher(self, loop: AbstractEventLoop, state: LoopState, instance: Any) -> Dispatcher:
-        # Here too, for loops that take turns: none of them is new, so none would make the others go.
-        self._states.drop_closed()
-
-        def forget() -> None:
-            state.dispatchers.pop(id(instance), None)
-
-        dispatcher = Dispatcher(
-            loop, self._rules, state.totals, run=self._run, name=f"a batch of {self._name}()", on_empty=forget
-        )
-        state.dispatchers[id(instance)] = dispatcher
-        return dispatcher
-
-    def _recipe(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], kinds: Any) -> Recipe:
-        by_name: dict[str, Hashable] = {}
-        if self._container.has_kinds:
-            by_name.update(zip(form.names, kinds if len(form.names) > 1 else [kinds], strict=True))
-        group = self._binding.group(form, args, kwargs)
-        return Recipe(form, group, by_name, {marker: form.get(marker, args, kwargs) for marker in form.others})
-
-    def _take_all(self, form: Form, arguments: list[Any]) -> tuple[int, tuple[Any, ...], Hashable]:
-        """Return what `take` does, for several arguments: their number of rows, copies of them, and their kinds."""
-        if not arguments:
+    def _take_all(self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Any, Any]:
+        """Return the number of rows of the batched arguments, copies of them, and their kinds."""
+        if form.single is not None:
+            return self._take(args[form.single])
+        if not form.markers:
             return 0, (), None
-        lengths, values, kinds = zip(*map(self._take, arguments), strict=True)
+        taken = [self._take(form.get(marker, args, kwargs)) for marker in form.markers]
+        lengths, values, kinds = zip(*taken, strict=True)
         if len(set(lengths)) > 1:
             got = ", ".join(f"{name}={rows}" for name, rows in zip(form.names, lengths, strict=True))
             raise ValueError(f"All arguments must have the same length, but got {got}")
@@ -238,14 +232,3 @@ class Batcher:
 
         cut_values = cut if form.single is not None else cut_all
         return CutCall(entry, int(self._max_rows), cut_values, partial(join, container=self._container))
-
-
-def has_rival(recipe: Recipe, dispatcher: Dispatcher) -> bool:
-    """Whether calls wait that would share a queue with those of `recipe` if they passed their arguments alike."""
-    others: list[Recipe] = [queue.recipe for queue in dispatcher.queues.values()]
-    return any(
-        other.form.pattern != recipe.form.pattern
-        and other.group == recipe.group
-        and all(other.kinds.get(name, kind) == kind for name, kind in recipe.kinds.items())
-        for other in others
-    )

@@ -26,9 +26,10 @@ class Form:
         markers: Where they are.
         others: Where the arguments are that are passed through: the instance, and those of the groups.
         single: The index of the only batched argument, if there is one and it is positional.
+        is_simple: Whether that is all there is.
     """
 
-    __slots__ = ("error", "groups", "instance", "markers", "names", "others", "pattern", "single")
+    __slots__ = ("error", "groups", "instance", "is_simple", "markers", "names", "others", "pattern", "single")
 
     def __init__(self, binding: "Binding", count: int, keywords: frozenset[str]) -> None:
         self.pattern = (count, keywords)
@@ -59,6 +60,7 @@ class Form:
         if len(self.markers) == 1 and isinstance(self.markers[0], int):
             self.single = self.markers[0]
         self.others = list(self.groups.values()) if self.instance is None else [self.instance, *self.groups.values()]
+        self.is_simple = self.single is not None and count == 1 and not keywords and not binding.group_by
 
     @staticmethod
     def get(marker: Marker, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -20,7 +20,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from dike_batch._errors import one_each
-from dike_batch._queues import Batch, ByAge, Entry, Queue, Totals
+from dike_batch._queues import Batch, ByAge, Entry, Queue
 
 # One result for each entry, and exceptions that take the place of results, by their index.
 Outcome = tuple[list[Any], dict[int, Exception]]
@@ -37,16 +37,31 @@ class Rules(NamedTuple):
     when_idle: bool
 
 
+class LoopState:
+    """What belongs to one event loop: its figures, and the dispatchers that have something to do."""
+
+    __slots__ = ("batches", "calls", "cancelled", "dispatchers", "rows", "running")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.rows = 0  # without those that still wait
+        self.batches = 0
+        self.running = 0
+        self.cancelled = 0
+        # By the identity of the instance, which its dispatcher keeps alive.
+        self.dispatchers: dict[int, Dispatcher] = {}
+
+
 class Dispatcher:
     """The queues and the running batches of one instance on one event loop.
 
     Args:
         loop: The running loop.
+        state: What belongs to the loop.
+        instance: The instance; `None` for a function.
         rules: When batches leave.
-        totals: The figures of the loop.
         run: Runs the function with a queue's recipe for the entries of a batch.
         name: What a batch is called in the text of an exception.
-        on_empty: Called when nothing waits or runs any more.
 
     Attributes:
         queues: The queues that have entries, by the keys of their groups.
@@ -55,21 +70,20 @@ class Dispatcher:
     def __init__(
         self,
         loop: AbstractEventLoop,
+        state: LoopState,
+        instance: Any,
         rules: Rules,
-        totals: Totals,
-        *,
         run: Callable[[Any, list[Entry]], Coroutine[Any, Any, Outcome]],
         name: str,
-        on_empty: Callable[[], object],
     ) -> None:
+        self.loop = loop
+        self.state = state
         self.queues: dict[Hashable, Queue] = {}
-        self._loop = loop
+        self._instance = instance
         self._rules = rules
         self._target = rules.target
-        self._totals = totals
         self._run = run
         self._name = name
-        self._on_empty = on_empty
         self._due = ByAge(self.queues)
         self._waiting = ByAge(self.queues)
         self._running: set[Batch] = set()
@@ -77,29 +91,37 @@ class Dispatcher:
         self._idle_is_scheduled = False
         self._flushed = 0
 
-    def open(self, key: Hashable, recipe: Any) -> Queue:
-        """Make the queue of a group of which nothing waits; an entry must follow at once."""
-        queue = self.queues[key] = Queue(key, recipe, self._totals, self._close)
-        return queue
-
     def add(self, queue: Queue, entry: Entry, others: Sequence[Entry] = ()) -> None:
         """Let `entry`, and the other pieces of a call, wait in `queue`, and send what may leave now."""
-        is_first = not queue.rows
+        before = queue.rows
         entry.place = queue
         queue.entries.append(entry)
-        queue.rows += entry.rows
+        queue.rows = before + entry.rows
         for other in others:
             other.place = queue
             queue.entries.append(other)
             queue.rows += other.rows
-        if is_first or (queue.rows >= self._target and queue not in self._due):
+        if not before:
+            self.queues[queue.key] = queue
+            self.state.dispatchers[id(self._instance)] = self
             self._sort(queue, entry.arrival)
             self._look(entry.arrival)
+        elif queue.rows >= self._target:
+            if self._has_room():
+                self._send(queue, entry.arrival)
+                self._look(entry.arrival)
+            else:
+                self._due.push(queue)
+
+    def close(self, queue: Queue) -> None:
+        """Forget `queue`, which has no entries any more."""
+        del self.queues[queue.key]
+        self._rest()
 
     def flush(self) -> list[Future[Any]]:
         """Send all that waits, as soon as may be; return the futures of it."""
-        self._flushed = self._totals.calls
-        now = self._loop.time()
+        self._flushed = self.state.calls
+        now = self.loop.time()
         futures: list[Future[Any]] = []
         for queue in self.queues.values():
             futures += [entry.future for entry in queue.entries]
@@ -135,12 +157,12 @@ class Dispatcher:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._on_time, deadline)
+            self._timer = self.loop.call_at(deadline, self._on_time, deadline)
 
     def _on_time(self, deadline: float) -> None:
         self._timer = None
         # A loop's timers are early by up to the resolution of its clock.
-        now = max(deadline, self._loop.time())
+        now = max(deadline, self.loop.time())
         while (queue := self._waiting.first()) and self._deadline(queue.entries[0]) <= now:
             self._waiting.pop()
             self._due.push(queue)
@@ -149,26 +171,29 @@ class Dispatcher:
 
     def _look(self, now: float) -> None:
         """Send what may leave."""
-        while len(self._running) < self._rules.max_running and (queue := self._due.first()):
+        while self._has_room() and (queue := self._due.first()):
             self._due.pop()
             self._send(queue, now)
         if self._rules.when_idle and self.queues and not self._running and not self._idle_is_scheduled:
             # Not at once, so that one `gather` makes one batch.
             self._idle_is_scheduled = True
-            self._loop.call_soon(self._on_idle)
+            self.loop.call_soon(self._on_idle)
+
+    def _has_room(self) -> bool:
+        return len(self._running) < self._rules.max_running
 
     def _on_idle(self) -> None:
         self._idle_is_scheduled = False
         while not self._running and (queue := self._waiting.first()):
             self._waiting.pop()
-            self._send(queue, self._loop.time(), is_due=True)
+            self._send(queue, self.loop.time(), is_due=True)
 
     def _send(self, queue: Queue, now: float, *, is_due: bool = False) -> None:
         entries = queue.take(self._rules.max_rows)
         if entries and (is_due or self._is_due(queue, entries[0], now)):
             rows = sum([entry.rows for entry in entries])
             queue.rows -= rows
-            self._totals.rows += rows
+            self.state.rows += rows
             self._start(queue.recipe, entries)
         else:
             # So many callers have just gone that the rest must go on waiting.
@@ -176,23 +201,19 @@ class Dispatcher:
         if queue.entries:
             self._sort(queue, now)
         else:
-            self._close(queue)
-
-    def _close(self, queue: Queue) -> None:
-        del self.queues[queue.key]
-        self._rest()
+            self.close(queue)
 
     def _start(self, recipe: Any, entries: list[Entry]) -> None:
         batch = Batch(entries)
         for entry in entries:
             entry.place = batch
         self._running.add(batch)
-        self._totals.batches += 1
-        self._totals.running += 1
-        batch.task = self._loop.create_task(self._run(recipe, entries), context=entries[0].context.copy())
+        self.state.batches += 1
+        self.state.running += 1
+        batch.task = self.loop.create_task(self._run(recipe, entries), context=entries[0].context.copy())
         batch.task.add_done_callback(partial(self._on_end, batch))
         if self._rules.max_processing < inf:
-            batch.timer = self._loop.call_later(self._rules.max_processing, self._on_timeout, batch)
+            batch.timer = self.loop.call_later(self._rules.max_processing, self._on_timeout, batch)
 
     def _on_timeout(self, batch: Batch) -> None:
         for entry in batch.entries:
@@ -203,13 +224,13 @@ class Dispatcher:
 
     def _on_end(self, batch: Batch, task: Task[Outcome]) -> None:
         self._running.discard(batch)
-        self._totals.running -= 1
+        self.state.running -= 1
         if batch.timer is not None:
             batch.timer.cancel()
         self._settle(batch.entries, task)
         # Its entries know the batch, and the frames of an exception know the list.
         batch.entries.clear()
-        self._look(self._loop.time())
+        self._look(self.loop.time())
         self._rest()
 
     def _settle(self, entries: list[Entry], task: Task[Outcome]) -> None:
@@ -239,7 +260,7 @@ class Dispatcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        # The queues in there know this object, which knows the instance.
+        # The queues in there know this object, which keeps the instance alive.
         self._due.clear()
         self._waiting.clear()
-        self._on_empty()
+        self.state.dispatchers.pop(id(self._instance), None)

@@ -2,23 +2,13 @@
 
 from asyncio import Future, Task, TimerHandle
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from contextvars import Context
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-
-class Totals:
-    """The figures of one event loop."""
-
-    __slots__ = ("batches", "calls", "cancelled", "rows", "running")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.rows = 0  # without those that still wait
-        self.batches = 0
-        self.running = 0
-        self.cancelled = 0
+if TYPE_CHECKING:
+    from dike_batch._dispatcher import Dispatcher
 
 
 class Entry:
@@ -63,22 +53,20 @@ class Queue:
     """The entries of one group that wait, oldest first.
 
     Args:
+        dispatcher: Where the queue belongs.
         key: The key of the group.
         recipe: What the entries have in common.
-        totals: The figures of the loop.
-        on_empty: Called with the queue when its last entry has left.
     """
 
-    __slots__ = ("_gone", "_on_empty", "_totals", "entries", "key", "recipe", "rows")
+    __slots__ = ("_gone", "dispatcher", "entries", "key", "recipe", "rows")
 
-    def __init__(self, key: Hashable, recipe: Any, totals: Totals, on_empty: "Callable[[Queue], object]") -> None:
+    def __init__(self, dispatcher: "Dispatcher", key: Hashable, recipe: Any) -> None:
+        self.dispatcher = dispatcher
         self.key = key
         self.recipe = recipe
         self.entries: deque[Entry] = deque()
         self.rows = 0
         self._gone = 0
-        self._totals = totals
-        self._on_empty = on_empty
 
     def leave(self, entry: Entry) -> None:
         """Remove `entry` and its rows; its shell stays until it is the first, or one of too many."""
@@ -91,11 +79,16 @@ class Queue:
             self.entries.popleft()
             self._gone -= 1
         if not self.entries:
-            self._on_empty(self)
+            self.dispatcher.close(self)
 
     def take(self, max_rows: float) -> list[Entry]:
         """Take out the oldest entries, up to `max_rows`; their rows still count."""
         entries = self.entries
+        if self.rows <= max_rows:
+            present = [entry for entry in entries if not entry.future.done()]
+            if len(present) == len(entries):
+                entries.clear()
+                return present
         taken: list[Entry] = []
         while entries:
             entry = entries[0]
@@ -118,7 +111,7 @@ class Queue:
 
     def _discount(self, entry: Entry) -> None:
         self.rows -= entry.rows
-        self._totals.rows += entry.rows
+        self.dispatcher.state.rows += entry.rows
         entry.values = None
 
 
