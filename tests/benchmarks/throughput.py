@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import batchers, measure
 
-SIZE = 50  # rows of a batch; each number of calls is a multiple
+SIZE = 100  # rows of a batch; each number of calls is a multiple
 
 
 async def nothing(rows: Any) -> Any:
