@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
-from dike_limit import JobLimiter, TooManyCalls, limit_jobs
+from dike_limit import AdaptiveLimit, JobLimiter, TooManyCalls, limit_jobs
+from dike_limit._loop_slots import _forget_loops
 from limit.jobs import Jobs, count_free, settle
 from virtual_clock import VirtualClockLoop
 
@@ -145,9 +146,12 @@ def test_calls_left_unfinished_by_a_closed_event_loop_harm_nobody(options: Any) 
     asyncio.run(main())
     for task in left.values():
         task._log_destroy_pending = False  # type: ignore[attr-defined]
+    collected = weakref.ref(task)
     jobs.tasks.clear()
-    del left
+    jobs._gates.clear()
+    del left, task
     gc.collect()
+    assert collected() is None
     asyncio.run(count_free_is(limiter, 1))
 
 
@@ -174,6 +178,18 @@ def test_a_slot_given_back_after_the_event_loop_has_closed_is_handed_to_nobody_a
     del waiting, slot
     gc.collect()
     assert (limiter.in_flight, limiter.waiting) == (0, 0)
+
+
+def test_a_call_that_waits_may_be_closed_after_its_event_loop() -> None:
+    limiter = limit_jobs(limit=1, max_waiting_time=1)
+    jobs = Jobs(limiter)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(jobs.start("runs", "waits"))
+    loop.close()
+    for name in ("waits", "runs"):
+        jobs.tasks[name].get_coro().close()  # type: ignore[union-attr]
+        jobs.tasks[name]._log_destroy_pending = False  # type: ignore[attr-defined]
+    assert (limiter.in_flight, limiter.waiting, limiter.admitted) == (0, 0, 1)
 
 
 def test_nothing_keeps_a_closed_event_loop_once_another_has_come() -> None:
@@ -241,6 +257,34 @@ async def test_a_process_forked_by_a_running_call_has_slots_of_its_own(options: 
     assert await fork() == 2
     assert limiter.in_flight == 0
     await settle()
+
+
+def test_after_a_fork_all_event_loops_are_forgotten() -> None:
+    """The same as above, in this process, where it can be seen from inside."""
+    limiter = limit_jobs(limit=2)
+    jobs = Jobs(limiter)
+    with asyncio.Runner() as runner:
+        runner.run(jobs.start(1))
+        _forget_loops()
+        assert (limiter.in_flight, limiter.admitted) == (0, 0)
+        runner.run(jobs.start(2, 3))
+        assert jobs.started == [1, 2, 3]
+        runner.run(jobs.end_all())
+        assert limiter.in_flight == 0
+
+
+def test_an_adaptive_limit_works_under_successive_event_loops() -> None:
+    limiter = limit_jobs(limit=AdaptiveLimit(initial=2))
+    jobs = Jobs(limiter)
+
+    async def main(number: int) -> None:
+        await jobs.start((number, 1), (number, 2), (number, 3))
+        assert limiter.in_flight == 2
+        await jobs.end_all()
+
+    for number in range(3):
+        asyncio.run(main(number))
+    assert (limiter.in_flight, limiter.admitted, limiter.rejected) == (0, 6, 3)
 
 
 async def test_a_call_is_counted_by_the_event_loop_that_runs_it_not_by_the_one_that_made_it() -> None:

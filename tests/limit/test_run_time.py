@@ -6,7 +6,7 @@ import threading
 from typing import Any
 
 import pytest
-from dike_limit import JobLimiter, limit_jobs
+from dike_limit import AdaptiveLimit, JobLimiter, limit_jobs
 from limit.jobs import Jobs, count_free, settle
 
 WAYS = pytest.mark.parametrize(
@@ -192,3 +192,17 @@ async def test_a_waiter_is_admitted_at_its_deadline_if_there_is_a_slot_by_then()
     await asyncio.sleep(1)
     await settle()
     assert jobs.started == [1, 2]
+
+
+def test_only_a_number_can_be_changed() -> None:
+    limiter = limit_jobs(limit=AdaptiveLimit(initial=2))
+    with pytest.raises(AttributeError, match=r"limit cannot be set, since it was given as AdaptiveLimit\("):
+        limiter.limit = 3
+    assert limiter.limit == 2
+
+
+def test_a_limiter_that_was_refused_does_not_use_up_its_adaptive_limit() -> None:
+    limit = AdaptiveLimit()
+    with pytest.raises(ValueError, match="max_waiting_time"):
+        limit_jobs(limit=limit, max_waiting_time=-1)
+    assert limit_jobs(limit=limit).limit == 20

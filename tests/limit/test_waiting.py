@@ -149,6 +149,18 @@ async def test_a_waiter_cancelled_after_the_grant_passes_the_slot_on(way: Any) -
 
 
 @WAYS
+async def test_a_waiter_cancelled_when_its_time_is_up_is_cancelled_and_gives_nothing_back(way: Any) -> None:
+    limiter = limit_jobs(limit=1, max_waiting_time=1, **way)
+    jobs = Jobs(limiter)
+    await jobs.start("runs", "waits")
+    loop = asyncio.get_running_loop()
+    loop.call_at(loop.time() + 1 + 1e-10, jobs.tasks["waits"].cancel)
+    await asyncio.sleep(2)
+    assert jobs.tasks["waits"].cancelled()
+    assert (limiter.in_flight, limiter.waiting, limiter.rejected) == (1, 0, 0)
+
+
+@WAYS
 async def test_a_freed_slot_goes_past_a_waiter_that_is_being_cancelled(way: Any) -> None:
     limiter = limit_jobs(limit=1, max_waiting_time=1, max_waiting_calls=9, **way)
     jobs = Jobs(limiter)

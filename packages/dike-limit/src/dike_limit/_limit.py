@@ -1,5 +1,6 @@
 """The limit itself: a number, or something that knows better."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from . import _options
@@ -7,7 +8,7 @@ from ._call import Call
 from ._slots import LimitOfTheMoment
 
 
-class Limit:
+class Limit(ABC):
     """What `limit_jobs` takes as `limit`. Numbers are made into one; `AdaptiveLimit` and `SharedLimit` are subclasses.
 
     Attributes:
@@ -19,20 +20,20 @@ class Limit:
 
     call: ClassVar[type[Call]] = Call
 
-    def bind(self, *, has_key: bool) -> None:
+    def bind(self, *, has_key: bool) -> None:  # noqa: B027 (most limits do not mind)
         """Raise `ValueError` if the limit cannot serve a limiter (with a `key`)."""
 
+    @abstractmethod
     def on_loop(self) -> LimitOfTheMoment:
         """Return what tells the running event loop's slots the limit of the moment, as `value`.
 
         Called once for each event loop, when the first call comes. Whoever changes that value calls `look` of the
         `Slots` afterwards, so that those who wait profit from it.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def current(self) -> float:
         """Return the limit to show: that of the running event loop, if they differ."""
-        raise NotImplementedError
 
 
 class NumberLimit(Limit):

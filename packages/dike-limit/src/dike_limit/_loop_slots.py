@@ -108,10 +108,6 @@ class EachLoopSlots(PerLoop[LoopSlots]):
         self.last: LoopSlots = _NOWHERE
         _all_limiters[id(self)] = self
 
-    def __missing__(self, loop: AbstractEventLoop) -> LoopSlots:
-        self._drop_closed()
-        return super().__missing__(loop)
-
     def here(self) -> LoopSlots:
         """Return the slots of the running event loop, with a look at the limit."""
         here = self[get_running_loop()]
@@ -135,11 +131,12 @@ class EachLoopSlots(PerLoop[LoopSlots]):
         try:
             loop = get_running_loop()
         except RuntimeError:
-            self._drop_closed()
+            self.drop_closed()
             return [self._gone, *self.values()]
         return [self[loop]] if loop in self else []
 
-    def _drop_closed(self) -> None:
+    def drop_closed(self) -> None:
+        """Forget the event loops that are closed, but not their counters."""
         with self._lock:
             for loop in list(self):
                 if loop.is_closed():
@@ -163,5 +160,5 @@ def _forget_loops() -> None:
         loops.forget()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch
     os.register_at_fork(after_in_child=_forget_loops)
