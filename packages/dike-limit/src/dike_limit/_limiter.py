@@ -76,6 +76,8 @@ class JobLimiter:
     def slot(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[None, None]:
         """Limit a stretch of code: ``async with limiter.slot(): ...``.
 
+        What it returns is for one ``async with``: call it anew for each.
+
         Args:
             *args: What `key` and `share` get.
             **kwargs: What `key` and `share` get.
