@@ -37,7 +37,8 @@ def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
         admitted = slots.admitted
         if admitted >= slots.admissible:
             slots.rejected += 1
-            raise refusal(opening + limit.exceeded, function, limit.given, slots.in_flight, 0)
+            in_flight = slots.ceiling + admitted - slots.admissible
+            raise refusal(opening + limit.exceeded, function, limit.given, in_flight, 0)
         slots.admitted = admitted + 1
         try:
             return await (func(*args, **kwargs) if kwargs else func(*args))

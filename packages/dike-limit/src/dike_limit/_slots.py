@@ -58,6 +58,7 @@ class Slots:
     Attributes:
         admitted: How many calls have been admitted so far, as far as they are counted here.
         admissible: `admitted` and as many more as there are free slots; less than `admitted` after the limit has sunk.
+        ceiling: How many slots there are.
         waiting: How many calls wait.
         room: How many calls may wait.
         key: The key.
@@ -65,7 +66,6 @@ class Slots:
 
     __slots__ = (
         "_arrivals",
-        "_ceiling",
         "_departures",
         "_lanes",
         "_limit",
@@ -77,6 +77,7 @@ class Slots:
         "_timer",
         "admissible",
         "admitted",
+        "ceiling",
         "key",
         "room",
         "waiting",
@@ -98,7 +99,7 @@ class Slots:
         self._loop = loop
         self._limit = limit
         self._limit_seen: float = 0  # All that depends on the limit belongs to this one.
-        self._ceiling = 0  # How many slots there are.
+        self.ceiling = 0
         self._max_waiting_time = max_waiting_time
         self._max_waiting_calls = max_waiting_calls
         self._arrivals = 0
@@ -111,7 +112,7 @@ class Slots:
     @property
     def in_flight(self) -> int:
         """How many slots are taken."""
-        return self._ceiling + self.admitted - self.admissible
+        return self.ceiling + self.admitted - self.admissible
 
     def look(self) -> None:
         """If the limit has changed, hand over what slots there are to those who wait, in order of arrival."""
@@ -120,8 +121,8 @@ class Slots:
             return
         self._limit_seen = limit
         ceiling = self._bound(1.0)
-        self.admissible += ceiling - self._ceiling
-        self._ceiling = ceiling
+        self.admissible += ceiling - self.ceiling
+        self.ceiling = ceiling
         if not self._max_waiting_time or not ceiling:
             self.room = 0
         elif self._max_waiting_calls is None:
@@ -198,7 +199,7 @@ class Slots:
         if self._limit_seen != self._limit.value:
             self.look()
             return
-        lane = self._lanes.get(self._ceiling + self.admitted - self.admissible + 1)
+        lane = self._lanes.get(self.ceiling + self.admitted - self.admissible + 1)
         while lane:
             _, future, _, _ = lane.popleft()
             if not future.done():
@@ -212,7 +213,7 @@ class Slots:
         return math.floor(min(self._limit_seen * share + TOLERANCE, _MANY))
 
     def _stand(self, waiter: _Waiter, share: float) -> None:
-        bound = self._ceiling if share == 1.0 else self._bound(share)
+        bound = self.ceiling if share == 1.0 else self._bound(share)
         lane = self._lanes.get(bound)
         if lane is None:
             self._share = None if self._lanes else share

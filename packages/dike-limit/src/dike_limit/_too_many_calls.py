@@ -74,6 +74,9 @@ class TooManyCalls(Exception):  # noqa: N818
         return type(self), self.args, self.__dict__ | attributes
 
 
+_new = TooManyCalls.__new__
+
+
 def refusal(
     text: str,
     function: str | None,
@@ -84,7 +87,7 @@ def refusal(
     retry_after: float | None = None,
 ) -> TooManyCalls:
     """Make the exception, without the keyword arguments of ``__init__``: they are slow, and refusing must be cheap."""
-    error = TooManyCalls.__new__(TooManyCalls, text)
+    error = _new(TooManyCalls, text)
     error.function = function
     error.limit = limit
     error.in_flight = in_flight
