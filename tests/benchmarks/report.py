@@ -34,7 +34,8 @@ hatch run bench:publish   # all of it, and this page made anew
 
 The environment is Hatch's own, with the peers at fixed versions. Every contender is first seen to do the job: to retry,
 to limit, to batch. Contenders take turns in one process, A B C A B C, and ratios are taken turn by turn: what slows the
-machine at that moment slows all of them. So the ratios carry over to other machines, while the times do not.
+machine at that moment slows all of them. So the ratios carry over to other machines, while the times do not. Ray Serve,
+which is large, takes part if it is installed: `hatch run bench:python -m pip install "ray[serve]"`.
 """
 
 

@@ -83,7 +83,7 @@ def run(quick: bool) -> dict[str, Any]:
             reference = "hand-written, with copies" if "hand-written, with copies" in makers else "hand-written"
             targets.append(
                 [
-                    f"{kind}, {count:,} calls, over the {reference} batcher",
+                    f"{kind}, {count:,} calls, over {reference}",
                     measure.ratio(times[count], "dike", reference),
                     "<=",
                     1.2,
@@ -91,7 +91,7 @@ def run(quick: bool) -> dict[str, Any]:
             )
             targets.append(
                 [
-                    f"{kind}, growth from {min(sizes):,} to {most:,} over that of the hand-written",
+                    f"{kind}, growth from {min(sizes):,} to {most:,} over that of hand-written",
                     measure.growth(times, "dike", "hand-written"),
                     "<=",
                     1.2,
