@@ -365,3 +365,25 @@ async def test_items_are_not_kept() -> None:
     async for item in stream():
         del item
     assert alive == [0, 0, 0]
+
+
+def test_a_stream_left_at_the_end_of_the_event_loop_cleans_up_in_peace(caplog: pytest.LogCaptureFixture) -> None:
+    cleaned = []
+
+    @retry()
+    async def stream() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(1)
+
+    async def main() -> Any:
+        left = stream()
+        await anext(left)
+        return left
+
+    # The event loop closes its generators at the same time, in any order.
+    kept = [asyncio.run(main()) for _ in range(10)]
+    assert len(cleaned) == len(kept)
+    assert not caplog.records

@@ -5,7 +5,8 @@ The state of a call is in the local variables of its shell.
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from dike_retry import _functions
@@ -28,7 +29,7 @@ def async_generator(policy: Policy, func: Any) -> Callable[..., AsyncGenerator[A
     async def start(*args: Any, **kwargs: Any) -> Any:
         stream = func(*args, **kwargs)
         try:
-            return stream, await anext(stream)
+            return stream, await _first(stream)
         except StopAsyncIteration:
             return None
 
@@ -56,6 +57,17 @@ def async_generator(policy: Policy, func: Any) -> Callable[..., AsyncGenerator[A
                 del thrown
 
     return shell
+
+
+def _first(stream: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    # What `anext` does, except that the event loop does not get to know the generator: at its end it would close it at
+    # the same time as we do, and complain.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return anext(stream)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _shell(policy: Policy, judge: Judge, func: Any) -> Shell:
