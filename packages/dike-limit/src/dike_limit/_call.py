@@ -4,12 +4,13 @@ This is where other kinds of limit plug in. A limit (see `_limit.Limit`) names t
 `Call` that overrides `__aenter__` and `__aexit__` and builds on these steps:
 
 * `find_slots()`: asks `key` and `share`; False for a call that bypasses the limit, and then `slots` stays `None`;
-* `await take()`: takes a slot of this event loop, or raises `TooManyCalls` after having waited in vain;
+* `try_take()`: takes a slot of this event loop if one is free;
+* `await wait()`: waits for one else, or raises `TooManyCalls`;
 * `admitted()`: counts the call as admitted;
 * `give_back()`: frees the slot of this event loop, and forgets the key if nothing of it runs or waits;
 * `refusal(retry_after)`: counts the call as rejected, and makes the exception to raise.
 
-`find_slots` sets `key`, `share`, and `loop_slots` and `slots`, both of the running event loop. Between `take` and
+`find_slots` sets `key`, `share`, and `loop_slots` and `slots`, both of the running event loop. Between `try_take` and
 `give_back` the call holds one of `slots`; a subclass that waits in a way of its own adds itself to ``slots.waiting``
 meanwhile, which also keeps the key's state alive. `is_stream` tells an async generator from a coroutine.
 
@@ -65,7 +66,8 @@ class Call:
 
     async def __aenter__(self) -> None:
         if self.find_slots():
-            await self.take()
+            if not self.try_take():
+                await self.wait()
             self.admitted()
 
     async def __aexit__(
@@ -99,12 +101,15 @@ class Call:
         self.slots = loop_slots if key is None else loop_slots.of(self.key)
         return True
 
-    async def take(self) -> None:
-        """Take a slot of this event loop, or raise `TooManyCalls`."""
+    def try_take(self) -> bool:
+        """Take a slot of this event loop if one is free."""
+        assert self.slots is not None
+        return self.slots.try_take(self.share)
+
+    async def wait(self) -> None:
+        """Wait for a slot of this event loop, after `try_take` has failed, or raise `TooManyCalls`."""
         slots = self.slots
         assert slots is not None
-        if slots.try_take(self.share):
-            return
         if slots.has_room():
             turn = slots.join(self.share)
             try:

@@ -58,7 +58,7 @@ class LoopSlots(Slots):
     def drop_if_idle(self, slots: Slots) -> None:
         """Forget a key of which nothing runs or waits."""
         # Perhaps it has been forgotten already, or its next call has come since.
-        if not slots.in_flight and not slots.waiting and self._by_key.get(slots.key) is slots:
+        if slots is not self and not slots.in_flight and not slots.waiting and self._by_key.get(slots.key) is slots:
             del self._by_key[slots.key]
 
     def all(self) -> list[Slots]:

@@ -143,11 +143,12 @@ class Slots:
 
     def try_take(self, share: float) -> bool:
         """Take a slot, if there is one within this share of the limit."""
-        self.look()
-        if self._fits(share):
-            self.admissible -= 1
-            return True
-        return False
+        if self._limit_seen != self._limit.value:
+            self.look()
+        if self.ceiling + self.admitted - self.admissible + 1 > self._limit_seen * share + TOLERANCE:
+            return False
+        self.admissible -= 1
+        return True
 
     def has_room(self) -> bool:
         """Whether a call for which `try_take` has failed may wait."""
