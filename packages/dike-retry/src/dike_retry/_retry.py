@@ -44,7 +44,7 @@ def retry(
 
     Each failure that is answered with another attempt is logged to the logger ``dike`` at level ``WARNING``, and giving
     up after a retry at level ``INFO``. The records have the extra fields `function`, `attempt`, `delay` and
-    `exception_type` (the latter also `gave_up`), and never the arguments of the function.
+    `exception_type`, those of giving up also `gave_up`, and never the arguments of the function.
 
     Args:
         attempts: The most attempts that one call makes, at least 1; 2.5 means 3. `None` or `math.inf`: as many as it
