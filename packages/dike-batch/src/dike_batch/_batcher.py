@@ -98,7 +98,7 @@ class Batcher:
         """
         loop = get_running_loop()
         queue = self._latest
-        if queue is None or queue.dispatcher.loop is not loop or not queue.entries or kwargs or len(args) != 1:
+        if queue is None or queue.loop is not loop or not queue.rows or kwargs or len(args) != 1:
             queue, rows, values = self._find(loop, args, kwargs)
         else:
             rows, values, kinds = self._take(args[0])
@@ -114,13 +114,13 @@ class Batcher:
         entry.arrival = loop.time()
         entry.order = order = state.calls + 1
         entry.context = copy_context()
-        if rows <= self._max_rows:
+        if rows == 1 or rows <= self._max_rows:
             state.calls = order
             dispatcher.add(queue, entry)
             return entry
         call = self._cut(entry, queue.recipe.form)
         state.calls = order
-        dispatcher.add(queue, call.pieces[0], call.pieces[1:])
+        dispatcher.add_all(queue, call.pieces)
         return call
 
     def _find(self, loop: AbstractEventLoop, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Queue, int, Any]:
@@ -203,14 +203,15 @@ class Batcher:
         if not form.markers:
             return 0, (), None
         taken = [self._take(form.get(marker, args, kwargs)) for marker in form.markers]
-        lengths, values, kinds = zip(*taken, strict=True)
+        columns: list[tuple[Any, ...]] = list(zip(*taken, strict=True))
+        lengths, values, kinds = columns
         if len(set(lengths)) > 1:
             got = ", ".join(f"{name}={rows}" for name, rows in zip(form.names, lengths, strict=True))
             raise ValueError(f"All arguments must have the same length, but got {got}")
         if not self._container.has_kinds:
             return lengths[0], values, None
         # The kind of a single argument is the same whether it was passed by position or by name.
-        return lengths[0], values, kinds if len(kinds) > 1 else kinds[0]
+        return lengths[0], values, kinds if len(form.names) > 1 else kinds[0]
 
     def _misfit(
         self, form: Form, args: tuple[Any, ...], kwargs: dict[str, Any], dispatcher: Dispatcher | None

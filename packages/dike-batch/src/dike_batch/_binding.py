@@ -67,8 +67,10 @@ class Form:
         """Return the argument at `marker`."""
         return args[marker] if isinstance(marker, int) else kwargs[marker]
 
-    def arguments(self, values: Sequence[Any], others: Mapping[Marker, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def arguments(self, values: list[Any], others: Mapping[Marker, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and the keyword arguments of a call with these batched and these other arguments."""
+        if self.is_simple:
+            return values, {}
         count, keywords = self.pattern
         by_marker = {**dict(zip(self.markers, values, strict=True)), **others}
         return [by_marker[index] for index in range(count)], {name: by_marker[name] for name in keywords}

@@ -81,7 +81,8 @@ class Dispatcher:
         self.queues: dict[Hashable, Queue] = {}
         self._instance = instance
         self._rules = rules
-        self._target = rules.target
+        # Whole numbers are compared more quickly.
+        self._target = int(rules.target) if rules.target.is_integer() else rules.target
         self._run = run
         self._name = name
         self._due = ByAge(self.queues)
@@ -91,27 +92,34 @@ class Dispatcher:
         self._idle_is_scheduled = False
         self._flushed = 0
 
-    def add(self, queue: Queue, entry: Entry, others: Sequence[Entry] = ()) -> None:
-        """Let `entry`, and the other pieces of a call, wait in `queue`, and send what may leave now."""
-        before = queue.rows
+    def add(self, queue: Queue, entry: Entry) -> None:
+        """Let `entry` wait in `queue`, and send what may leave now."""
         entry.place = queue
         queue.entries.append(entry)
-        queue.rows = before + entry.rows
-        for other in others:
-            other.place = queue
-            queue.entries.append(other)
-            queue.rows += other.rows
-        if not before:
+        before = queue.rows
+        queue.rows = rows = before + entry.rows
+        if rows >= self._target or not before:
+            self._arrive(queue, entry.arrival)
+
+    def add_all(self, queue: Queue, entries: Sequence[Entry]) -> None:
+        """Let all `entries` wait in `queue`, and then send what may leave now."""
+        for entry in entries:
+            entry.place = queue
+            queue.entries.append(entry)
+            queue.rows += entry.rows
+        self._arrive(queue, entries[0].arrival)
+
+    def _arrive(self, queue: Queue, now: float) -> None:
+        if queue.key not in self.queues:
             self.queues[queue.key] = queue
             self.state.dispatchers[id(self._instance)] = self
-            self._sort(queue, entry.arrival)
-            self._look(entry.arrival)
-        elif queue.rows >= self._target:
-            if self._has_room():
-                self._send(queue, entry.arrival)
-                self._look(entry.arrival)
-            else:
-                self._due.push(queue)
+        elif queue in self._due:
+            return
+        if queue.rows >= self._target and self._has_room():  # then no other is due
+            self._send(queue, now)
+        else:
+            self._sort(queue, now)
+        self._look(now)
 
     def close(self, queue: Queue) -> None:
         """Forget `queue`, which has no entries any more."""
@@ -149,15 +157,14 @@ class Dispatcher:
 
     def _set_timer(self) -> None:
         """See that there is a timer for the queue whose time comes first."""
-        queue = self._waiting.first()
-        if queue is None or self._rules.max_wait == inf:
+        if self._rules.max_wait == inf or not (queue := self._waiting.first()):
             return
         deadline = self._deadline(queue.entries[0])
-        if self._timer is not None and self._timer.when() > deadline:
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
             self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self.loop.call_at(deadline, self._on_time, deadline)
+        self._timer = self.loop.call_at(deadline, self._on_time, deadline)
 
     def _on_time(self, deadline: float) -> None:
         self._timer = None
@@ -191,7 +198,7 @@ class Dispatcher:
     def _send(self, queue: Queue, now: float, *, is_due: bool = False) -> None:
         entries = queue.take(self._rules.max_rows)
         if entries and (is_due or self._is_due(queue, entries[0], now)):
-            rows = sum([entry.rows for entry in entries])
+            rows = sum([entry.rows for entry in entries]) if queue.entries else queue.rows
             queue.rows -= rows
             self.state.rows += rows
             self._start(queue.recipe, entries)

@@ -27,11 +27,13 @@ class Arrays(Sequences):
         if kind in KEPT_APART_BY_DTYPE:
             kind = dtype
         shape = array.shape
+        if len(shape) == 2:
+            return shape[0], array, (kind, shape[1])
         if len(shape) == 1:
             return shape[0], array, kind
         if not shape:
             raise TypeError(f"An array of rows must have at least one dimension, but got {value!r}")
-        return shape[0], array, (kind, shape[1:])
+        return shape[0], array, (kind, *shape[1:])
 
     def parts(self, value: Any, sizes: list[int]) -> list[Any]:
         if len(sizes) == len(value) and type(value) is np.ndarray:

@@ -58,10 +58,11 @@ class Queue:
         recipe: What the entries have in common.
     """
 
-    __slots__ = ("_gone", "dispatcher", "entries", "key", "recipe", "rows")
+    __slots__ = ("_gone", "dispatcher", "entries", "key", "loop", "recipe", "rows")
 
     def __init__(self, dispatcher: "Dispatcher", key: Hashable, recipe: Any) -> None:
         self.dispatcher = dispatcher
+        self.loop = dispatcher.loop
         self.key = key
         self.recipe = recipe
         self.entries: deque[Entry] = deque()
