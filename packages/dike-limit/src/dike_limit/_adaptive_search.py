@@ -18,7 +18,7 @@ stays the same, as it does if they are worked on. In the latter case it is the b
   is too high: after a start under overload, say. Once it has passed, others that raise the limit show whether the base
   is too low; they cost a little latency instead of throughput.
 
-Means of few calls are noisy, but how noisy they are is known: all estimates allow for one or two standard errors.
+Means of few calls are noisy, but how noisy they are is known: all estimates allow for one to two standard errors.
 
 Exceptions may tell of overload too: drops. The limit is cut in proportion to their share, as by DCTCP [4], if it
 exceeds the lowest share seen by a tenth of the calls. Such a cut is a trial as well: drops that have nothing to do with
@@ -130,6 +130,7 @@ class Search:
         "_limit_before",
         "_lowest",
         "_patience",
+        "_rises",
         "_stale",
         "_trial",
         "_window",
@@ -148,8 +149,10 @@ class Search:
         self._trial = ""
         self._limit_before = 0.0
         self._latency_before = 0.0
-        # Whether too many calls seemed to queue in the last window, and for how many windows the limit has been held.
+        # Whether too many calls seemed to queue in the last window; for how many windows in a row the limit has been
+        # raised; and for how many it has been held since the last trial.
         self._is_suspicious = False
+        self._rises = 0
         self._held = 0
         self._patience = PATIENCE
         # So many calls are still to end that began under another limit.
@@ -196,7 +199,7 @@ class Search:
         base = self._base
         self._base_drops = min(self._base_drops, seen.drop_share)
         if not self._is_dropping(seen):
-            self._base = min(base, seen.latency + seen.error)
+            self._base = min(base, seen.latency + 1.5 * seen.error)
             if self._base < 0.8 * base:
                 self._is_proven = False
         # A smaller cut shows nothing yet; perhaps there will be another.
@@ -236,20 +239,22 @@ class Search:
         if trial == "cut" and is_work:
             self._base_drops = min(seen.drop_share, MOST_DROPS)
             return before
-        self._patience = PATIENCE
         if trial == "down" and seen.latency + 2 * seen.error > 0.75 * base:
             self._is_proven = True
+            self._patience = PATIENCE
             return before
+        self._patience = PATIENCE if trial == "cut" else 1
         return None
 
     def _go_on(self, seen: Window) -> float:
         """Return the limit that follows from the estimate of queued calls, or of the next trial."""
         limit = self.value
+        rises, self._rises = self._rises, 0
         if self._is_dropping(seen):
             return self._cut(limit * (1 - seen.drop_share / 2), seen)
         worked_on = seen.throughput * self._base
         queued = seen.throughput * (seen.latency - seen.error) - worked_on
-        few = max(3.0, limit / 10)
+        few = max(3.0, limit / 8)
         if queued > 2 * few:
             # Twice in a row, lest the cut is judged by a window in which the service has changed.
             self._is_suspicious = not self._is_suspicious
@@ -260,10 +265,10 @@ class Search:
         self._trial = ""
         if 2 * seen.peak < limit:
             return limit
-        if queued <= few / 3:
-            return limit + max(1.0, limit / 4)
         if queued < few:
-            return limit + max(1.0, limit / 20)
+            # Quicker if hardly any seem to queue, or if that has not stopped it for a while.
+            self._rises = rises + 1
+            return limit + max(1.0, limit / (4 if queued <= few / 3 or rises >= 3 else 12))
         if self._is_used(seen):
             self._held += 1
             if self._held >= self._patience:
@@ -277,7 +282,9 @@ class Search:
         return seen.in_flight >= 0.75 * self.value
 
     def _is_dropping(self, seen: Window) -> bool:
-        return seen.drop_share > self._base_drops + 0.1
+        share = seen.drop_share
+        error = math.sqrt(share * (1 - share) / (seen.samples + seen.drops))
+        return share - 2 * error > self._base_drops + 0.1
 
     def _cut(self, limit: float, seen: Window) -> float:
         return limit if self._trial else self._begin_trial("cut", limit, seen)

@@ -1,0 +1,218 @@
+"""The search behind AdaptiveLimit, by itself and in front of a simulated service."""
+
+import math
+import random
+
+import pytest
+import virtual_clock
+from benchmarks import overload
+from benchmarks.overload import Phase
+from dike_limit._adaptive_search import Search, Window
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+class Rounds:
+    """Calls in rounds: as many as the limit allows begin together, and end together."""
+
+    def __init__(self, search: Search, now: float = 0.0) -> None:
+        self.search = search
+        self.now = now
+
+    def play(self, seconds: float, latency: float, *, workers: float = math.inf, callers: float = math.inf) -> None:
+        """Let calls that take `latency`, longer if there are more than `workers`, end for so many seconds."""
+        end = self.now + seconds
+        while self.now < end:
+            calls = int(min(self.search.value, callers))
+            taken = latency * max(1.0, calls / workers)
+            self.now += taken
+            for left in range(calls, 0, -1):
+                self.search.measure(left, self.now, taken, False)
+
+
+ENDINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["measure", "drop", "ignore"]),
+        st.floats(0, 10),
+        st.floats(0, 1e6) | st.just(0.0),
+        st.integers(1, 2000),
+        st.integers(1, 60),
+    ),
+    max_size=60,
+)
+
+
+def play_anything(search: Search, endings: list[tuple[str, float, float, int, int]]) -> float:
+    """Tell the search of calls that end anyhow, and return the time then."""
+    now = 0.0
+    for kind, gap, latency, in_flight, count in endings:
+        for _ in range(count):
+            now += gap
+            if kind == "ignore":
+                search.ignore(in_flight)
+            else:
+                search.measure(in_flight, now, latency, kind == "drop")
+    return now
+
+
+@given(ENDINGS, st.integers(1, 50), st.integers(0, 50), st.integers(0, 1000) | st.just(math.inf))
+def test_the_limit_stays_between_its_bounds_whatever_happens(
+    endings: list[tuple[str, float, float, int, int]], lowest: float, more: float, range_: float
+) -> None:
+    search = Search(0.0, lowest + min(more, range_), lowest, lowest + range_)
+    now = 0.0
+    for ending in endings:
+        now = play_anything(search, [ending])
+        assert lowest <= search.value <= lowest + range_
+        assert search.value < math.inf
+    del now
+
+
+@settings(max_examples=50)
+@given(ENDINGS, st.sampled_from([0.03, 0.3, 3.0]), st.integers(1, 5))
+def test_the_limit_never_stays_low_in_front_of_a_healthy_service(
+    endings: list[tuple[str, float, float, int, int]], latency: float, lowest: int
+) -> None:
+    search = Search(0.0, 20, lowest, 1000)
+    now = play_anything(search, endings)
+    # As many calls as it takes until those that began before have ended, and then two minutes of load.
+    for _ in range(2000):
+        search.ignore(1)
+    Rounds(search, now).play(max(60, 200 * latency), latency, callers=60)
+    assert search.value >= 60
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, 20, 200])
+@pytest.mark.parametrize("initial", [1, 20, 100])
+def test_the_limit_settles_a_little_above_the_number_of_workers(workers: int, initial: int) -> None:
+    search = Search(0.0, initial, 1, 1000)
+    rounds = Rounds(search)
+    rounds.play(300, 0.05, workers=workers)
+    seen = []
+    for _ in range(60):
+        rounds.play(1, 0.05, workers=workers)
+        seen.append(search.value)
+    seen.sort()
+    # But for some trials.
+    assert workers <= seen[6]
+    assert seen[-6] <= 1.5 * workers + 12
+
+
+def test_the_limit_follows_when_the_service_gets_a_hundred_times_the_workers() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    assert rounds.search.value < 40
+    rounds.play(30, 0.05, workers=2000)
+    assert rounds.search.value == 1000
+
+
+def test_a_service_that_gets_slower_keeps_its_limit() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    rounds.play(15, 0.2, workers=20)
+    assert rounds.search.value >= 20
+
+
+def test_a_service_that_loses_workers_gets_a_lower_limit() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    rounds.play(15, 0.05, workers=5)
+    assert rounds.search.value <= 15
+
+
+def test_a_start_under_overload_is_found_out() -> None:
+    rounds = Rounds(Search(0.0, 100, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    assert rounds.search.value <= 32
+
+
+def test_a_limit_of_which_little_is_used_stays_when_the_service_gets_slower() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(10, 0.05, callers=3)
+    rounds.play(10, 0.5, callers=3)
+    assert rounds.search.value == 20
+
+
+def test_calls_that_began_before_a_change_are_not_measured() -> None:
+    search = Search(0.0, 20, 1, 1000)
+    for i in range(20):
+        search.measure(20, 1.0 + i, 0.05, False)
+    assert search.value == 25
+    for i in range(20):
+        search.measure(25, 30.0 + i, 1000.0, False)
+    for i in range(20):
+        search.measure(25, 50.0 + i, 0.05, False)
+    assert search.value == 31
+
+
+def test_time_outs_of_all_calls_halve_the_limit_each_second() -> None:
+    search = Search(0.0, 64, 1, 1000)
+    now = 0.0
+    seen = []
+    for _ in range(12):
+        now += 1
+        for left in range(64, 0, -1):
+            search.measure(left, now, 1.0, True)
+        seen.append(search.value)
+    assert seen[0] == 32
+    assert seen[-1] == 1
+
+
+def test_no_more_than_half_of_the_calls_are_ever_taken_for_normal_drops() -> None:
+    search = Search(0.0, 100, 1, 1000)
+    rng = random.Random(1)
+    now = 0.0
+    for _ in range(4000):
+        now += 0.01
+        search.measure(100, now, 1.0, rng.random() < 0.9)
+    for _ in range(4000):
+        now += 0.01
+        search.measure(100, now, 1.0, True)
+    assert search.value == 1
+
+
+def test_a_window_knows_the_error_of_its_mean() -> None:
+    window = Window(0.0)
+    for latency in (1.0, 3.0) * 50:
+        window.add(latency, False)
+    assert window.latency == 2.0
+    assert window.error == pytest.approx(0.1)
+
+
+def test_a_window_of_drops_only_has_no_latency() -> None:
+    window = Window(0.0)
+    window.add(1.0, True)
+    assert (window.latency, window.error, window.drop_share) == (0.0, 0.0, 1.0)
+
+
+# The service of the benchmark, for a shorter time: the real decorator under random load.
+PHASES = [
+    Phase("2x", 20, 2),
+    Phase("4x slower", 40, 2, mean=0.2),
+    Phase("as before", 20, 2),
+]
+
+
+def goodput(seed: int) -> list[float]:
+    """Return the goodput of each phase, as a share of the capacity."""
+    seconds = virtual_clock.run(overload.play(overload.dike, PHASES, seed))
+    shares = []
+    for phase in PHASES:
+        part, seconds = seconds[: phase.seconds], seconds[phase.seconds :]
+        shares.append(sum(second.good for second in part) / phase.seconds / phase.capacity)
+    return shares
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_under_overload_the_service_does_nearly_all_it_can_also_when_it_gets_slower(seed: int) -> None:
+    fast, slow, fast_again = goodput(seed)
+    assert fast >= 0.95
+    assert slow >= 0.85
+    assert fast_again >= 0.92
+
+
+def test_without_trials_it_would_do_little_once_it_is_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Search, "_begin_trial", lambda self, trial, limit, seen: min(limit, self.value))
+    fast, slow, _ = goodput(1)
+    assert fast >= 0.9
+    assert slow < 0.7
