@@ -3,13 +3,15 @@
 import math
 from asyncio import get_running_loop
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _options
-from ._adaptive_search import Search
 from ._call import Call
 from ._limit import Limit
 from ._loops import PerLoop
+
+if TYPE_CHECKING:
+    from ._adaptive_search import Search
 
 
 class AdaptiveCall(Call):
@@ -121,7 +123,7 @@ class AdaptiveLimit(Limit):
             raise ValueError(f"{self!r} serves another limiter already: make one for each")
         self._is_bound = True
 
-    def on_loop(self) -> Search:
+    def on_loop(self) -> "Search":
         """Return the search of the running event loop."""
         return self.searches[get_running_loop()]
 
@@ -133,5 +135,7 @@ class AdaptiveLimit(Limit):
             searches = list(self.searches.values())
             return sum(search.value for search in searches) if searches else self._initial
 
-    def _new_search(self) -> Search:
+    def _new_search(self) -> "Search":
+        from ._adaptive_search import Search  # Late, as few need it.
+
         return Search(get_running_loop().time(), self._initial, self._min, self._max)

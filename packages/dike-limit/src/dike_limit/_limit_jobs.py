@@ -1,15 +1,16 @@
 """The factory of the decorator."""
 
 from collections.abc import Callable, Hashable
-from datetime import timedelta
 
-from ._limit import Limit
+from ._adaptive import AdaptiveLimit
 from ._limiter import JobLimiter
+from ._options import timedelta
+from ._shared import SharedLimit
 
 
 def limit_jobs(
     *,
-    limit: float | Limit,
+    limit: float | AdaptiveLimit | SharedLimit,
     max_waiting_time: float | timedelta = 0.0,
     max_waiting_calls: float | None = None,
     key: Callable[..., Hashable] | None = None,

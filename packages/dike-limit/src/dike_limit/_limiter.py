@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from . import _shells
 from ._functions import wrap
 from ._limit import Limit, NumberLimit
+from ._options import timedelta
 from ._rules import Rules
 
 _Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]

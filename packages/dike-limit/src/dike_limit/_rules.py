@@ -2,7 +2,6 @@
 
 from asyncio import get_running_loop
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from . import _options
@@ -10,6 +9,7 @@ from ._call import checked_share
 from ._functions import is_async_generator_function, is_coroutine_function
 from ._limit import Limit, NumberLimit
 from ._loop_slots import EachLoopSlots, LoopSlots
+from ._options import timedelta
 
 
 class Rules:

@@ -5,20 +5,21 @@ import math
 import threading
 from asyncio import get_running_loop
 from collections.abc import Callable
-from datetime import timedelta
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from . import _options
 from ._call import Call
 from ._functions import is_coroutine_function
 from ._limit import Limit
 from ._loops import PerLoop
-from ._shared_keys import sorted_set
-from ._shared_leases import Lease, Leases
-from ._shared_script import SCRIPT
-from ._shared_server import Answer, Mode, Server
+from ._options import timedelta
 from ._slots import TOLERANCE
+
+# What only a `SharedLimit` needs is imported when there is one: an import of the package takes everybody's time.
+if TYPE_CHECKING:
+    from ._shared_leases import Lease, Leases
+    from ._shared_server import Answer
 
 logger = logging.getLogger("dike")
 
@@ -38,7 +39,7 @@ class SharedCall(Call):
 
     __slots__ = ("_lease",)
 
-    _lease: Lease
+    _lease: "Lease"
 
     async def __aenter__(self) -> None:
         """Get a lease, or raise `TooManyCalls`."""
@@ -148,15 +149,17 @@ class SharedLimit(Limit):
         redis: Client | Callable[[], Client],
         name: str,
         lease: float | timedelta = 10.0,
-        when_unreachable: Mode = "local",
+        when_unreachable: Literal["local", "open", "closed"] = "local",
     ) -> None:
-        # Imported here, since both take long, and not everybody needs them.
-        from hashlib import sha1
-
         try:
             from redis.exceptions import NoScriptError
         except ImportError:
             raise ImportError("SharedLimit needs redis-py, which comes with dike-limit[redis]") from None
+        from hashlib import sha1
+
+        from ._shared_keys import sorted_set
+        from ._shared_script import SCRIPT
+
         self._value = _options.number("limit", limit)
         _options.require(self._value >= 0, "limit", ">= 0", limit)
         _check_name(name)
@@ -172,8 +175,10 @@ class SharedLimit(Limit):
         self.lost_leases = 0
         self._limit = limit
         self._name = name
-        self._mode: Mode = when_unreachable
+        self._mode: Literal["local", "open", "closed"] = when_unreachable
+        self._sorted_set = sorted_set
         self._no_script = NoScriptError
+        self._script = SCRIPT
         self._sha = sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
         self._leases = PerLoop(self._new_leases)
         self._lock = threading.Lock()
@@ -182,7 +187,7 @@ class SharedLimit(Limit):
         """Return the constructor's call, in short."""
         return f"SharedLimit({self._limit!r}, name={self._name!r})"
 
-    def on_loop(self) -> Leases:
+    def on_loop(self) -> "Leases":
         """Return the leases of the running event loop."""
         return self._leases[get_running_loop()]
 
@@ -190,18 +195,21 @@ class SharedLimit(Limit):
         """Return the limit as it was given."""
         return self._limit
 
-    def new_lease(self, key: Any, share: float, patient: bool) -> Lease:
+    def new_lease(self, key: Any, share: float, patient: bool) -> "Lease":
         """Return the place of a call on the running event loop, which has not asked yet."""
-        return self.on_loop().new(sorted_set(self._name, key), share, patient)
+        return self.on_loop().new(self._sorted_set(self._name, key), share, patient)
 
-    def _new_leases(self) -> Leases:
+    def _new_leases(self) -> "Leases":
+        from ._shared_leases import Leases
+        from ._shared_server import Server
+
         client = self._make_client()
 
-        async def run_script(key: bytes, arguments: list[Any]) -> Answer:
+        async def run_script(key: bytes, arguments: list[Any]) -> "Answer":
             try:
                 answer = await client.evalsha(self._sha, 1, key, *arguments)
             except self._no_script:
-                answer = await client.eval(SCRIPT, 1, key, *arguments)
+                answer = await client.eval(self._script, 1, key, *arguments)
             lost, entered, oldest_ends = answer
             return lost, entered, oldest_ends
 
