@@ -77,6 +77,19 @@ async def test_an_exception_among_the_results_is_raised_to_its_caller_only() -> 
     assert repr(error) == "KeyError('x')"
 
 
+async def test_an_exception_for_a_caller_that_has_gone_does_no_harm() -> None:
+    @batch(target_batch_size=2, max_waiting_time=1, argument_type="item")
+    async def fail(items: list[int]) -> list[Any]:
+        await asyncio.sleep(1)
+        return [KeyError(item) for item in items]
+
+    gone, stays = start(fail(1)), start(fail(2))
+    await settle()
+    gone.cancel()
+    with pytest.raises(KeyError, match="2"):
+        await stays
+
+
 async def test_callers_with_the_same_exception_each_get_one_of_their_own() -> None:
     shared = KeyError("shared")
 

@@ -5,12 +5,14 @@ import functools
 import gc
 import inspect
 import weakref
+from collections.abc import AsyncIterator
 from typing import Any
 
 import dike_batch
 import pytest
 from batch.backend import settle, start
 from dike_batch import ArgumentType, BatchInfo, batch
+from dike_batch._functions import wrap
 
 decorate: Any = batch(target_batch_size=2, max_waiting_time=1)
 
@@ -288,3 +290,15 @@ def test_all_is_what_is_public_and_belongs_to_the_facade() -> None:
         assert public.__name__ in dike_batch.__all__
     public_names = {name for name in vars(dike_batch) if not name.startswith("_")}
     assert public_names == set(dike_batch.__all__)
+
+
+def test_the_helper_that_all_packages_have_knows_async_generators_too() -> None:
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+
+    def shell(func: Any) -> Any:
+        return lambda: func
+
+    with pytest.raises(ValueError, match="Only coroutines can be wrapped"):
+        wrap(stream, coroutine=shell)
+    assert wrap(stream, coroutine=shell, async_generator=shell)() is stream

@@ -30,6 +30,11 @@ def test_a_number_out_of_range_is_a_value_error(name: str, value: float) -> None
         decorator(**{name: value})
 
 
+def test_a_number_that_no_float_can_hold_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="target_batch_size must fit in a float"):
+        decorator(target_batch_size=10**400)
+
+
 @pytest.mark.parametrize("value", ["1", True, [1], Decimal(1), 1j])
 @pytest.mark.parametrize(
     "name",

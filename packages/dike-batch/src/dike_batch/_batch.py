@@ -2,7 +2,6 @@
 
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Iterable
-from datetime import timedelta
 from math import inf
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
@@ -11,7 +10,7 @@ from dike_batch._batcher import Batcher, BatchInfo
 from dike_batch._containers import container
 from dike_batch._dispatcher import Rules
 from dike_batch._functions import wrap
-from dike_batch._options import number, require, seconds
+from dike_batch._options import number, require, seconds, timedelta
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -3,7 +3,6 @@
 import sys
 from abc import abstractmethod
 from collections.abc import Hashable
-from copy import copy
 from importlib import import_module
 from itertools import accumulate, chain, pairwise
 from typing import Any
@@ -85,6 +84,8 @@ class Sequences(Container):
         return SEQUENCES if hasattr(result, "__len__") and hasattr(result, "__getitem__") else None
 
     def parts(self, value: Any, sizes: list[int]) -> list[Any]:
+        from copy import copy  # Late, as it takes long and is seldom needed.
+
         bounds = pairwise(accumulate(sizes, initial=0))
         return [copy(value[start:stop]) for start, stop in bounds]
 

@@ -20,6 +20,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from dike_batch._errors import one_each
+from dike_batch._pieces import Piece
 from dike_batch._queues import Batch, ByAge, Entry, Queue
 
 # One result for each entry, and exceptions that take the place of results, by their index.
@@ -255,10 +256,10 @@ class Dispatcher:
         for entry, result in zip(entries, results, strict=True):
             future = entry.future
             if not future.done():
-                if type(entry) is Entry:  # what `finish` does, less one call for each entry
-                    future.set_result(result)
-                else:
+                if type(entry) is Piece:
                     entry.finish(result)
+                else:
+                    future.set_result(result)
 
     def _rest(self) -> None:
         """If nothing waits or runs any more, leave nothing behind."""

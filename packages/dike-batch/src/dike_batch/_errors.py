@@ -1,6 +1,5 @@
 """An exception for each caller."""
 
-import copy
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, TypeVar
 
@@ -17,6 +16,8 @@ def one_each(error: Error, count: int) -> list[Error]:
 
 
 def _copy(error: Error) -> Error:
+    import copy  # Late, as it takes long and is seldom needed.
+
     try:
         own = copy.copy(error)
         notes = getattr(error, "__notes__", None)

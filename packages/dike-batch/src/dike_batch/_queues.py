@@ -40,10 +40,6 @@ class Entry:
         if place is not None:
             place.leave(self)
 
-    def finish(self, result: Any) -> None:
-        """Give the caller its result."""
-        self.future.set_result(result)
-
     def fail(self, error: BaseException) -> None:
         """Give the caller its exception."""
         self.future.set_exception(error)
