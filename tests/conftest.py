@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import pytest
+from hypothesis import settings
 from virtual_clock import VirtualClockLoop
+
+# On a busy machine an example may take any time. In CI, hypothesis' own profile also makes the examples the same.
+settings.register_profile("dike", deadline=None)
+settings.load_profile("dike")
 
 
 def pytest_asyncio_loop_factories(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from ._adaptive import AdaptiveLimit
 from ._limiter import JobLimiter
 from ._options import timedelta
+from ._rules import Rules
 from ._shared import SharedLimit
 
 
@@ -104,10 +105,11 @@ def limit_jobs(
 
         How a FastAPI handler answers with ``503 Service Unavailable`` is shown at `TooManyCalls`.
     """
-    return JobLimiter(
+    rules = Rules(
         limit=limit,
         max_waiting_time=max_waiting_time,
         max_waiting_calls=max_waiting_calls,
         key=key,
         share=share,
     )
+    return JobLimiter(rules)

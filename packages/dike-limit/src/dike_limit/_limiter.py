@@ -1,14 +1,13 @@
 """The decorator."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar
 
 from . import _shells
 from ._functions import wrap
-from ._limit import Limit, NumberLimit
-from ._options import timedelta
+from ._limit import NumberLimit
 from ._rules import Rules
 
 _Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
@@ -39,22 +38,8 @@ class JobLimiter:
         >>> database.limit = 20
     """
 
-    def __init__(
-        self,
-        *,
-        limit: float | Limit,
-        max_waiting_time: float | timedelta,
-        max_waiting_calls: float | None,
-        key: Callable[..., Hashable] | None,
-        share: float | Callable[..., float],
-    ) -> None:
-        self._rules = Rules(
-            limit=limit,
-            max_waiting_time=max_waiting_time,
-            max_waiting_calls=max_waiting_calls,
-            key=key,
-            share=share,
-        )
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
 
     def __call__(self, func: F) -> F:
         """Limit a function.
