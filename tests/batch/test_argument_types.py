@@ -341,6 +341,31 @@ async def test_other_sequences_are_sliced(argument_type: Any) -> None:
     assert (first, second) == (array.array("i", [1]), array.array("i", [2, 3]))
 
 
+async def test_slices_of_other_sequences_are_copied_too() -> None:
+    class View:
+        def __init__(self, base: list[int], where: slice) -> None:
+            self.base = base
+            self.where = where
+
+        def __len__(self) -> int:
+            return len(self.base[self.where])
+
+        def __getitem__(self, where: slice) -> "View":
+            return View(self.base, where)
+
+        def __copy__(self) -> "View":
+            return View(self.base[self.where], slice(None))
+
+    base = [1, 2]
+
+    @batch(target_batch_size=2, max_waiting_time=1)
+    async def function(rows: list[int]) -> Any:
+        return View(base, slice(None))
+
+    first, second = await asyncio.gather(function([0]), function([0]))
+    assert (first.base, second.base) == ([1], [2])
+
+
 async def test_the_dtype_of_a_result_is_that_of_the_function() -> None:
     @batch(target_batch_size=2, max_waiting_time=1, argument_type="numpy")
     async def function(rows: Any) -> Any:

@@ -115,6 +115,23 @@ async def test_empty_arguments_are_an_error_of_that_caller_only(add: Any, make: 
     assert list(await first) == [11]
 
 
+async def test_an_empty_argument_is_an_error_of_that_caller_also_if_it_is_the_only_one(
+    make: Make, argument_type: str
+) -> None:
+    @batch(target_batch_size=100, max_waiting_time=1, argument_type=argument_type)
+    async def function(rows: Any) -> Any:
+        return rows
+
+    with pytest.raises(ValueError, match=EMPTY):
+        await function(make([]))
+    first = start(function(make([1.5])))
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match=EMPTY):
+        await function(make([]))
+    assert list(await first) == [1.5]
+    assert function.batch_info().calls == 1
+
+
 async def test_a_call_without_arguments_has_empty_arguments() -> None:
     @batch(target_batch_size=1, max_waiting_time=1)
     async def function() -> list[int]:
@@ -198,9 +215,12 @@ async def test_variable_arguments_are_batched_one_by_one() -> None:
 
 async def test_ways_to_pass_arguments_are_not_remembered_without_end() -> None:
     @batch(target_batch_size=1, max_waiting_time=1)
-    async def function(**columns: list[int]) -> list[int]:
+    async def forms(**columns: list[int]) -> list[int]:
         return next(iter(columns.values()))
 
+    function: Any = forms
     for i in range(300):
         assert await function(**{f"x{i}": [i]}) == [i]
     assert await asyncio.gather(function(x299=[1]), function(x299=[2])) == [[1], [2]]
+    submit = function.__closure__[function.__code__.co_freevars.index("submit")].cell_contents
+    assert len(submit.__self__._binding.forms) <= 256

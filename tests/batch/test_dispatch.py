@@ -151,6 +151,35 @@ async def test_of_several_ready_queues_the_one_with_the_oldest_call_goes_first()
     assert sent == ["running", "a", "b", "c", "d"]
 
 
+async def test_a_call_that_was_cancelled_does_not_make_its_queue_older() -> None:
+    sent = []
+
+    @batch(target_batch_size=10, max_waiting_time=1, max_concurrent_batches=1, group_by=["group"])
+    async def function(rows: list[int], group: str) -> list[int]:
+        sent.append(group)
+        await asyncio.sleep(5)
+        return rows
+
+    tasks = []
+    for group in ("running", "a", "b", "a", "a"):
+        tasks.append(start(function([0], group)))
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(2)
+    tasks[1].cancel()
+    await asyncio.wait(tasks)
+    assert sent == ["running", "b", "a"]
+
+
+async def test_a_timer_that_is_early_by_the_resolution_of_the_clock_counts() -> None:
+    loop: Any = asyncio.get_running_loop()
+    loop._clock_resolution = 0.01
+    backend = Backend(max_waiting_time=1.005)
+    call = start(backend.call([0]))
+    await asyncio.sleep(1)
+    await call
+    assert backend.sent_at == [1]
+
+
 async def test_of_several_idle_groups_the_one_with_the_oldest_call_goes_first() -> None:
     sent = []
 

@@ -110,6 +110,27 @@ class Row:
     pass
 
 
+def test_a_call_may_be_closed_after_its_loop() -> None:
+    @batch(target_batch_size=2, max_waiting_time=1)
+    async def function(rows: list[int]) -> list[int]:
+        await asyncio.get_running_loop().create_future()
+        return rows
+
+    async def begin(calls: list[Any]) -> None:
+        for call in calls:
+            call.send(None)
+        await settle()
+        for task in asyncio.all_tasks():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+    loop = asyncio.new_event_loop()
+    calls: list[Any] = [function([i]) for i in range(3)]  # two of them run, one waits
+    loop.run_until_complete(begin(calls))
+    loop.close()
+    for call in calls:
+        call.close()
+
+
 def leave_behind() -> list[weakref.ref[Any]]:
     """Close a loop on which a call waits."""
     loop = asyncio.new_event_loop()
@@ -122,15 +143,16 @@ def leave_behind() -> list[weakref.ref[Any]]:
     return [weakref.ref(row), weakref.ref(loop)]
 
 
-async def call_in_vain() -> None:
+async def call_in_vain(**rows: list[int]) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
-            await wait_for_ever([1])
+            await (wait_for_ever(**rows) if rows else wait_for_ever([1]))
 
 
-def test_what_a_closed_loop_left_behind_is_dropped_when_another_loop_comes() -> None:
+@pytest.mark.parametrize("rows", [{}, {"rows": [1]}])
+def test_what_a_closed_loop_left_behind_is_dropped_when_another_loop_comes(rows: dict[str, list[int]]) -> None:
     gone = leave_behind()
-    asyncio.run(call_in_vain())
+    asyncio.run(call_in_vain(**rows))
     gc.collect()
     assert [ref() for ref in gone] == [None, None]
 
