@@ -97,8 +97,8 @@ class SharedLimit(Limit):
     mutex: an event loop that stands still for longer than a lease loses its leases while its calls go on.
 
     A call makes two round trips, one to enter and one to leave; calls of one event loop that come together share them.
-    Calls that may wait look again at random times, about 20 times a second for all calls of an event loop together.
-    The calls of one event loop are admitted in order of arrival, those of different ones in any order.
+    Calls that may wait ask again at random times, about every 50 ms, and those of one event loop together at most about
+    80 times a second. They are admitted in order of arrival; those of different event loops in any order.
 
     One object may serve several limiters, which then share the limit, as do all objects of the same `name`.
 
