@@ -100,7 +100,7 @@ async def test_a_call_that_does_not_say_its_group_is_a_type_error() -> None:
 
     first = start(function([1], model="a"))
     await settle()
-    with pytest.raises(TypeError, match="missing a required argument: 'model'"):
+    with pytest.raises(TypeError, match=r"missing a required .*argument: 'model'"):
         await function([1])  # type: ignore[call-arg]
     assert await first == [1]
 
