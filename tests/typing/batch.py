@@ -116,6 +116,9 @@ async def check() -> None:
     assert_type(await service.outer_static_method([1]), list[str])
     assert_type(await Service.outer_static_method([1]), list[str])
 
+    assert_type(function.__name__, str)
+    assert_type(function.__qualname__, str)
+
     decorator = batch(target_batch_size=1, max_waiting_time=1)
     assert_type(await decorator(CallableObject())([1]), list[str])
     assert_type(await decorator(service.method)([1]), list[str])

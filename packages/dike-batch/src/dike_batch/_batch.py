@@ -29,6 +29,9 @@ class Method(Protocol[Instance, P, Result]):
 class BatchedFunction(Protocol[P, Result]):
     """What `batch` makes of a coroutine function: another with the same signature, and two methods."""
 
+    __name__: str
+    __qualname__: str
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Result]: ...
 
     @overload
