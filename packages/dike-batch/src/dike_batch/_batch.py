@@ -1,79 +1,18 @@
 """The decorator."""
 
 from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from math import inf
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal
 
-from dike_batch._arguments import ArgumentType
-from dike_batch._batcher import Batcher, BatchInfo
-from dike_batch._containers import container
+from dike_batch._batcher import Batcher
+from dike_batch._containers import ArgumentType, container
 from dike_batch._dispatcher import Rules
 from dike_batch._functions import wrap
 from dike_batch._options import number, require, seconds, timedelta
 
-P = ParamSpec("P")
-Q = ParamSpec("Q")
-T = TypeVar("T")
-Self = TypeVar("Self")
-Instance = TypeVar("Instance", contravariant=True)
-Result = TypeVar("Result", covariant=True)
-
-
-class Method(Protocol[Instance, P, Result]):
-    """A coroutine function with a first argument that can be bound."""
-
-    def __call__(self, instance: Instance, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Result]: ...
-
-
-class BatchedFunction(Protocol[P, Result]):
-    """What `batch` makes of a coroutine function: another with the same signature, and two methods."""
-
-    __name__: str
-    __qualname__: str
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Result]: ...
-
-    @overload
-    def __get__(self, instance: None, owner: Any = None, /) -> "BatchedFunction[P, Result]": ...
-    @overload
-    def __get__(self: Method[Self, Q, T], instance: Self, owner: Any = None, /) -> "BatchedFunction[Q, T]": ...
-    @overload
-    def __get__(self, instance: object, owner: Any = None, /) -> "BatchedFunction[P, Result]": ...
-
-    def batch_info(self) -> BatchInfo:
-        """Return the figures of the running event loop, all instances of a method together.
-
-        Raises:
-            RuntimeError: No event loop is running.
-        """
-        ...
-
-    async def flush(self) -> None:
-        """Send what waits now, as soon as `max_concurrent_batches` allows it, and return when it is done.
-
-        Exceptions go to the callers only. Cancelling this cancels nothing else.
-        """
-
-
-class Decorator(Protocol):
-    """What `batch` returns."""
-
-    @overload
-    def __call__(
-        self, func: "classmethod[T, P, Coroutine[Any, Any, Result]]", /
-    ) -> "classmethod[T, P, Coroutine[Any, Any, Result]]": ...
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
-        self, func: "staticmethod[P, Coroutine[Any, Any, Result]]", /
-    ) -> "staticmethod[P, Coroutine[Any, Any, Result]]": ...
-    @overload
-    def __call__(
-        self, func: Callable[Concatenate[type[T], P], Coroutine[Any, Any, Result]], /
-    ) -> Callable[Concatenate[type[T], P], Coroutine[Any, Any, Result]]: ...  # all that binds as a class method
-
-    @overload
-    def __call__(self, func: Callable[P, Coroutine[Any, Any, Result]], /) -> BatchedFunction[P, Result]: ...
+if TYPE_CHECKING:
+    from dike_batch._types import Decorator
 
 
 def batch(
@@ -86,7 +25,7 @@ def batch(
     max_concurrent_batches: int | None = None,
     dispatch_when_idle: bool = False,
     group_by: Iterable[str] = (),
-) -> Decorator:
+) -> "Decorator":
     """Make one call of a coroutine function out of many concurrent ones.
 
     Each caller passes containers of rows, lists or numpy arrays, waits, and gets its own rows of the result. The
@@ -190,7 +129,14 @@ def batch(
         names = tuple(group_by)
     except TypeError:
         raise TypeError(f"group_by must be names of parameters, but got {group_by!r}") from None
-    rules = Rules(target, max_wait, max_processing, max_rows, max_running, dispatch_when_idle)
+    rules = Rules(
+        target=target,
+        max_wait=max_wait,
+        max_processing=max_processing,
+        max_rows=max_rows,
+        max_running=max_running,
+        when_idle=dispatch_when_idle,
+    )
     rows_of = container(argument_type)
 
     def decorate(func: Any, /) -> Any:

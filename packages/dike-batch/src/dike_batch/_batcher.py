@@ -11,8 +11,7 @@ from dike_batch._containers import Container
 from dike_batch._dispatcher import Dispatcher, LoopState, Outcome, Rules
 from dike_batch._functions import named
 from dike_batch._loops import PerLoop
-from dike_batch._pieces import CutCall
-from dike_batch._queues import Entry, Queue
+from dike_batch._queues import CutCall, Entry, Queue
 from dike_batch._results import cut, join
 
 INCONSISTENT = "Inconsistent use of positional and keyword arguments"

@@ -17,25 +17,35 @@ from asyncio import AbstractEventLoop, Future, Task, TimerHandle
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from dike_batch._errors import one_each
-from dike_batch._pieces import Piece
-from dike_batch._queues import Batch, ByAge, Entry, Queue
+from dike_batch._queues import Batch, ByAge, Entry, Piece, Queue
 
 # One result for each entry, and exceptions that take the place of results, by their index.
 Outcome = tuple[list[Any], dict[int, Exception]]
 
 
-class Rules(NamedTuple):
+class Rules:
     """The options of `batch` that say when a batch leaves; `inf` is no limit."""
 
-    target: float
-    max_wait: float
-    max_processing: float
-    max_rows: float
-    max_running: float
-    when_idle: bool
+    def __init__(
+        self,
+        *,
+        target: float,
+        max_wait: float,
+        max_processing: float,
+        max_rows: float,
+        max_running: float,
+        when_idle: bool,
+    ) -> None:
+        # Whole numbers are compared more quickly.
+        self.target = int(target) if target.is_integer() else target
+        self.max_wait = max_wait
+        self.max_processing = max_processing
+        self.max_rows = max_rows
+        self.max_running = max_running
+        self.when_idle = when_idle
 
 
 class LoopState:
@@ -82,8 +92,7 @@ class Dispatcher:
         self.queues: dict[Hashable, Queue] = {}
         self._instance = instance
         self._rules = rules
-        # Whole numbers are compared more quickly.
-        self._target = int(rules.target) if rules.target.is_integer() else rules.target
+        self._target = rules.target
         self._run = run
         self._name = name
         self._due = ByAge(self.queues)
