@@ -1,6 +1,7 @@
 """What SharedLimit promises whatever comes in whichever order, on virtual time, before a model of the server."""
 
 import asyncio
+import gc
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -288,6 +289,28 @@ async def test_a_call_cancelled_at_any_turn_of_the_loop_leaves_no_lease(first: b
             await asyncio.sleep(0)
     assert cancelled[0]
     assert not cancelled[-1]
+
+
+def test_a_loop_that_shuts_down_as_its_server_fails_leaves_no_task_behind(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        server = ModelServer()
+        limiter = limit_jobs(limit=SharedLimit(9, redis=server, name="name"))
+
+        async def call() -> None:
+            async with limiter.slot():
+                await asyncio.sleep(60)
+
+        calls.extend(asyncio.create_task(call()) for _ in range(3))
+        await asyncio.sleep(1)
+        server.behaviour = [(-1, 0)] * 9
+
+    calls: list[asyncio.Task[None]] = []
+    # The order in which a loop cancels its tasks depends on where they are in memory.
+    for _ in range(40):
+        virtual_clock.run(main())
+        calls.clear()
+        gc.collect()
+    assert {record.name for record in caplog.records} == {"dike"}
 
 
 async def test_many_keys_at_once_take_few_connections_and_few_tries() -> None:

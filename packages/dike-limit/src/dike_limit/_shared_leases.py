@@ -78,7 +78,8 @@ class Leases:
             self._renewal = None
 
     def _server_changed(self) -> None:
-        if self._renewal is not None:
+        # (Not if an event loop that shuts down has just cancelled it.)
+        if self._renewal is not None and not self._renewal.cancelling():
             self._stop_renewing()
             self.start_renewing()
         for line in list(self.lines.values()):
