@@ -65,7 +65,8 @@ def batch(
 
     Returns:
         A decorator for coroutine functions, methods, `functools.partial` and objects with ``async def __call__``.
-        Calls of a method are batched for each instance by itself. Types stay as they are; with ``"item"`` they are
+        A first parameter named ``self`` or ``cls`` marks a method, whose calls are batched for each instance by itself
+        and for no longer than they last. Types stay as they are; with ``"item"`` they are
         those of the function, lists, although callers pass and get single elements.
 
     Raises:

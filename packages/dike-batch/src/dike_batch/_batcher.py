@@ -113,7 +113,7 @@ class Batcher:
         entry.arrival = loop.time()
         entry.order = order = state.calls + 1
         entry.context = copy_context()
-        if rows == 1 or rows <= self._max_rows:
+        if rows == 1 or rows <= self._max_rows:  # 1 is the usual number, and quickly compared
             state.calls = order
             dispatcher.add(queue, entry)
             return entry
