@@ -66,8 +66,8 @@ def batch(
     Returns:
         A decorator for coroutine functions, methods, `functools.partial` and objects with ``async def __call__``.
         A first parameter named ``self`` or ``cls`` marks a method, whose calls are batched for each instance by itself
-        and for no longer than they last. Types stay as they are; with ``"item"`` they are
-        those of the function, lists, although callers pass and get single elements.
+        and for no longer than they last. Types stay as they are; with ``"item"`` they are those of the function, lists,
+        although callers pass and get single elements.
 
     Raises:
         ValueError: An option is out of its range, what is decorated is not a coroutine function, or numpy is asked for
