@@ -95,11 +95,11 @@ def test_each_decorator_that_a_page_quotes_can_be_made(page: Path) -> None:
             assert callable(eval(quoted, names)), quoted
 
 
-def test_each_file_that_a_page_includes_has_a_test() -> None:
+def test_each_program_that_a_page_includes_has_a_test() -> None:
     tests = "\n".join(
         test.read_text() for root in (DOCS.parent / "tests", DOCS / "examples") for test in root.rglob("test_*.py")
     )
-    included = re.findall(r"^```{literalinclude} examples/(\S+)$", "\n".join(map(Path.read_text, PAGES)), re.M)
+    included = re.findall(r"^```{literalinclude} examples/(\S+\.py)$", "\n".join(map(Path.read_text, PAGES)), re.M)
     assert included
     for name in map(Path, included):
         assert name.name in tests or f"import {name.stem}" in tests or name.parent.name == "testing", name
