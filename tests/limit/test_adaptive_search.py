@@ -1,7 +1,9 @@
 """The search behind AdaptiveLimit, by itself and in front of a simulated service."""
 
+import itertools
 import math
 import random
+from collections.abc import Iterator
 
 import pytest
 import virtual_clock
@@ -42,9 +44,10 @@ ENDINGS = st.lists(
 )
 
 
-def play_anything(search: Search, endings: list[tuple[str, float, float, int, int]]) -> float:
-    """Tell the search of calls that end anyhow, and return the time then."""
+def play_anything(search: Search, endings: list[tuple[str, float, float, int, int]]) -> Iterator[float]:
+    """Tell the search of calls that end anyhow, and yield the time after each lot."""
     now = 0.0
+    yield now
     for kind, gap, latency, in_flight, count in endings:
         for _ in range(count):
             now += gap
@@ -52,29 +55,27 @@ def play_anything(search: Search, endings: list[tuple[str, float, float, int, in
                 search.ignore(in_flight)
             else:
                 search.measure(in_flight, now, latency, kind == "drop")
-    return now
+        yield now
 
 
+@settings(deadline=None)
 @given(ENDINGS, st.integers(1, 50), st.integers(0, 50), st.integers(0, 1000) | st.just(math.inf))
 def test_the_limit_stays_between_its_bounds_whatever_happens(
     endings: list[tuple[str, float, float, int, int]], lowest: float, more: float, range_: float
 ) -> None:
     search = Search(0.0, lowest + min(more, range_), lowest, lowest + range_)
-    now = 0.0
-    for ending in endings:
-        now = play_anything(search, [ending])
+    for _ in play_anything(search, endings):
         assert lowest <= search.value <= lowest + range_
         assert search.value < math.inf
-    del now
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(ENDINGS, st.sampled_from([0.03, 0.3, 3.0]), st.integers(1, 5))
 def test_the_limit_never_stays_low_in_front_of_a_healthy_service(
     endings: list[tuple[str, float, float, int, int]], latency: float, lowest: int
 ) -> None:
     search = Search(0.0, 20, lowest, 1000)
-    now = play_anything(search, endings)
+    *_, now = play_anything(search, endings)
     # As many calls as it takes until those that began before have ended, and then two minutes of load.
     for _ in range(2000):
         search.ignore(1)
@@ -133,6 +134,41 @@ def test_a_limit_of_which_little_is_used_stays_when_the_service_gets_slower() ->
     assert rounds.search.value == 20
 
 
+def test_a_limit_that_is_not_used_up_is_held_without_trials() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(5, 0.05, workers=9, callers=9)
+    rounds.play(5, 0.05, workers=9, callers=14)
+    for _ in range(100):
+        rounds.play(1, 0.05, workers=9, callers=14)
+        assert rounds.search.value == 25
+
+
+def test_trials_that_agree_get_rarer_but_never_end() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    limits = []
+    for _ in range(160):
+        rounds.play(1, 0.05, workers=20)
+        limits.append(rounds.search.value)
+    assert set(limits) == {25, 12, 38}
+    higher = [i for i in range(160) if limits[i] == 38 != limits[i - 1]]
+    gaps = [later - sooner for sooner, later in itertools.pairwise(higher)]
+    assert gaps[:3] == [9, 17, 33]
+    assert gaps[3] >= 64
+    lower = [i for i in range(160) if limits[i] == 12]
+    assert len(lower) == 2
+    assert lower[0] < higher[0]
+    assert lower[1] > higher[4]
+
+
+def test_a_higher_limit_that_proves_right_in_a_trial_is_kept() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    while rounds.search.value != 38:
+        rounds.play(0.1, 0.05, workers=20)
+    for _ in range(30):
+        rounds.play(0.1, 0.05, workers=100)
+        assert rounds.search.value >= 38
+
+
 def test_calls_that_began_before_a_change_are_not_measured() -> None:
     search = Search(0.0, 20, 1, 1000)
     for i in range(20):
@@ -187,9 +223,9 @@ def test_a_window_of_drops_only_has_no_latency() -> None:
 
 # The service of the benchmark, for a shorter time: the real decorator under random load.
 PHASES = [
-    Phase("2x", 20, 2),
+    Phase("2x", 15, 2),
     Phase("4x slower", 40, 2, mean=0.2),
-    Phase("as before", 20, 2),
+    Phase("as before", 15, 2),
 ]
 
 

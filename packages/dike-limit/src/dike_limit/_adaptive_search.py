@@ -218,11 +218,13 @@ class Search:
             # The load has changed meanwhile.
             return before
         halfway = self._latency_before * (1 + limit / before) / 2
+        # Calls that were in a queue together are alike, so it takes many of them to tell anything.
+        error = max(seen.error, seen.latency / math.sqrt(seen.samples or 1))
         if trial == "up":
-            is_work = seen.latency + 2 * seen.error < halfway and not self._is_dropping(seen)
+            is_work = seen.latency + 2 * error < halfway and not self._is_dropping(seen)
         else:
             is_work = seen.latency > halfway
-        if is_work and seen.latency - 2 * seen.error > self._base:
+        if is_work and seen.latency - 2 * error > self._base:
             self._base = seen.latency
             self._base_drops = min(seen.drop_share, MOST_DROPS)
             self._is_proven = False
