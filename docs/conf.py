@@ -42,6 +42,7 @@ intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory
 
 # Type variables and protocols of private modules, which signatures name, have no entry of their own.
 nitpick_ignore_regex = [("py:class", r"dike_\w+\._.+")]
+nitpick_ignore = [("py:class", "Decorator")]  # of dike_batch, which imports it for type checkers only
 
 # In a docstring `name` is a link if it is the name of something that has an entry, else plain code.
 default_role = "py:obj"
