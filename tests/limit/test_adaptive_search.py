@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -114,6 +113,50 @@ def test_a_service_that_gets_slower_keeps_its_limit() -> None:
     assert rounds.search.value >= 20
 
 
+def test_a_cut_that_was_not_worth_it_is_taken_back_at_once() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    low = 0
+    for _ in range(15):
+        rounds.play(1, 0.2, workers=20)
+        low += rounds.search.value < 20
+    assert 1 <= low <= 4
+
+
+def test_one_bad_second_does_not_lower_the_limit() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    assert rounds.search.value == 25
+    rounds.play(1.1, 0.5, workers=20)
+    for _ in range(5):
+        rounds.play(0.1, 0.05, workers=20)
+        assert rounds.search.value == 25
+
+
+def test_a_limit_that_keeps_rising_rises_quickly_though_some_calls_seem_to_queue() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(5, 0.045, callers=9)
+    rounds.play(30, 0.05)
+    assert rounds.search.value == 1000
+
+
+def test_a_limit_that_is_too_high_falls_although_it_is_not_used_up() -> None:
+    rounds = Rounds(Search(0.0, 200, 1, 1000))
+    rounds.play(5, 0.05, workers=20, callers=20)
+    rounds.play(20, 0.05, workers=20, callers=100)
+    assert rounds.search.value < 100
+
+
+def test_after_the_service_has_got_quicker_the_first_trial_is_one_below() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.2, workers=20)
+    limits = []
+    for _ in range(20):
+        rounds.play(0.5, 0.05, workers=20)
+        limits.append(rounds.search.value)
+    assert min(limits) < 20
+
+
 def test_a_service_that_loses_workers_gets_a_lower_limit() -> None:
     rounds = Rounds(Search(0.0, 20, 1, 1000))
     rounds.play(60, 0.05, workers=20)
@@ -196,15 +239,27 @@ def test_time_outs_of_all_calls_halve_the_limit_each_second() -> None:
 
 def test_no_more_than_half_of_the_calls_are_ever_taken_for_normal_drops() -> None:
     search = Search(0.0, 100, 1, 1000)
-    rng = random.Random(1)
-    now = 0.0
-    for _ in range(4000):
-        now += 0.01
-        search.measure(100, now, 1.0, rng.random() < 0.9)
-    for _ in range(4000):
-        now += 0.01
-        search.measure(100, now, 1.0, True)
+    for i in range(8000):
+        # A few succeed at first, as quickly under any limit.
+        search.measure(100, i / 100, 1.0, i % 33 > 0 or i > 4000)
     assert search.value == 1
+
+
+def test_three_time_outs_among_twenty_calls_prove_nothing() -> None:
+    search = Search(0.0, 20, 1, 1000)
+    for i in range(400):
+        search.measure(20, i / 20, 1.0, i % 40 in (1, 2, 3))
+        assert search.value >= 20
+
+
+def test_a_higher_limit_that_leads_to_time_outs_is_taken_back() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    while rounds.search.value != 38:
+        rounds.play(0.1, 0.05, workers=20)
+    while rounds.search.value == 38:
+        rounds.now += 0.05
+        rounds.search.measure(38, rounds.now, 0.05, True)
+    assert rounds.search.value == 25
 
 
 def test_a_window_knows_the_error_of_its_mean() -> None:

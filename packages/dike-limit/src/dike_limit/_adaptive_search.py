@@ -202,6 +202,7 @@ class Search:
             self._base = min(base, seen.latency + 1.5 * seen.error)
             if self._base < 0.8 * base:
                 self._is_proven = False
+                self._patience = min(self._patience, PATIENCE)
         # A smaller cut shows nothing yet; perhaps there will be another.
         if self._trial and (self._trial != "cut" or self.value <= 0.75 * self._limit_before):
             limit = self._end_trial(seen, base)
@@ -219,7 +220,7 @@ class Search:
             return before
         halfway = self._latency_before * (1 + limit / before) / 2
         # Calls that were in a queue together are alike, so it takes many of them to tell anything.
-        error = max(seen.error, seen.latency / math.sqrt(seen.samples or 1))
+        error = max(seen.error, 0.5 * seen.latency / math.sqrt(seen.samples or 1))
         if trial == "up":
             is_work = seen.latency + 2 * error < halfway and not self._is_dropping(seen)
         else:
