@@ -252,13 +252,28 @@ def test_three_time_outs_among_twenty_calls_prove_nothing() -> None:
         assert search.value >= 20
 
 
+def test_the_few_that_escape_a_time_out_do_not_tell_how_quick_the_service_is() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    rounds.play(60, 0.05, workers=20)
+    for i in range(200):
+        rounds.now += 0.05
+        rounds.search.measure(20, rounds.now, *((0.001, False) if i % 10 == 0 else (1.0, True)))
+    limits = [rounds.search.value]
+    for _ in range(8):
+        rounds.play(1, 0.05, workers=20)
+        limits.append(rounds.search.value)
+    assert limits[0] < 10
+    assert limits == sorted(limits)
+    assert limits[-1] >= 20
+
+
 def test_a_higher_limit_that_leads_to_time_outs_is_taken_back() -> None:
     rounds = Rounds(Search(0.0, 20, 1, 1000))
     while rounds.search.value != 38:
         rounds.play(0.1, 0.05, workers=20)
     while rounds.search.value == 38:
         rounds.now += 0.05
-        rounds.search.measure(38, rounds.now, 0.05, True)
+        rounds.search.measure(38, rounds.now, 38 * 0.05, True)
     assert rounds.search.value == 25
 
 
