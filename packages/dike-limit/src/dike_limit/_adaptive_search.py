@@ -218,7 +218,8 @@ class Search:
         if not self._is_used(seen):
             # The load has changed meanwhile.
             return before
-        halfway = self._latency_before * (1 + limit / before) / 2
+        if_queued = self._latency_before * limit / before
+        halfway = (self._latency_before + if_queued) / 2
         # Calls that were in a queue together are alike, so it takes many of them to tell anything.
         error = max(seen.error, 0.5 * seen.latency / math.sqrt(seen.samples or 1))
         if trial == "up":
@@ -242,7 +243,8 @@ class Search:
         if trial == "cut" and is_work:
             self._base_drops = min(seen.drop_share, MOST_DROPS)
             return before
-        if trial == "down" and seen.latency + 2 * seen.error > 0.75 * base:
+        # Either the latency before was that of the base and a queue, which is gone now, or the base is too high.
+        if trial == "down" and seen.latency > (base + if_queued) / 2:
             self._is_proven = True
             self._patience = PATIENCE
             return before
@@ -262,6 +264,7 @@ class Search:
             # Twice in a row, lest the cut is judged by a window in which the service has changed.
             self._is_suspicious = not self._is_suspicious
             if self._is_suspicious:
+                self._held += 1
                 return limit
             return self._cut(max(limit / 2, min(limit - 1, worked_on + 1.5 * few)), seen)
         self._is_suspicious = False
