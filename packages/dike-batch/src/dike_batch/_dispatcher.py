@@ -227,6 +227,7 @@ class Dispatcher:
         self._running.add(batch)
         self.state.batches += 1
         self.state.running += 1
+        # A copy, since the pieces of a cut call have one context, and may run side by side.
         batch.task = self.loop.create_task(self._run(recipe, entries), context=entries[0].context.copy())
         batch.task.add_done_callback(partial(self._on_end, batch))
         if self._rules.max_processing < inf:
