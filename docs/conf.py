@@ -1,5 +1,7 @@
 """Sphinx configuration: `hatch run docs:build` builds the site from the installed packages."""
 
+import builtins
+import datetime
 import importlib.metadata
 import runpy
 from pathlib import Path
@@ -40,9 +42,12 @@ myst_substitutions = {
 # What we link to in Python's own documentation, as a file: the build needs no network.
 intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory.txt")}
 
-# Type variables and protocols of private modules, which signatures name, have no entry of their own.
+# What signatures name of private modules has no entry of its own.
 nitpick_ignore_regex = [("py:class", r"dike_\w+\._.+")]
-nitpick_ignore = [("py:class", "Decorator")]  # of dike_batch, which imports it for type checkers only
+nitpick_ignore = [("py:class", name) for name in ("Client", "Decorator", "F", "Reason")]
+
+# The packages import it for type checkers only, and Sphinx looks for it where they would.
+vars(builtins)["timedelta"] = datetime.timedelta
 
 # In a docstring `name` is a link if it is the name of something that has an entry, else plain code.
 default_role = "py:obj"

@@ -12,7 +12,7 @@ import dike_batch
 import pytest
 from batch.backend import settle, start
 from dike_batch import ArgumentType, BatchInfo, batch
-from dike_batch._functions import wrap
+from dike_batch._decorating import wrap
 
 decorate: Any = batch(target_batch_size=2, max_waiting_time=1)
 

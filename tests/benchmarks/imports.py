@@ -5,7 +5,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +44,11 @@ CONTENDERS = {
 }
 
 
-def imported(name: str, cache: str) -> tuple[float, list[str]]:
+def imported(name: str) -> tuple[float, list[str]]:
     """Return the seconds that an import takes in a fresh interpreter, and the modules that it adds."""
     modules = CONTENDERS[name]
     code = MEASURE.format(statement=f"import {modules}", without_numpy=name.endswith("without numpy"), own=modules)
-    environment = os.environ | {"PYTHONPATH": str(DIKE) if name == "dike" else "", "PYTHONPYCACHEPREFIX": cache}
+    environment = os.environ | {"PYTHONPATH": str(DIKE) if name == "dike" else ""}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is there in compiled form
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -68,9 +67,8 @@ def foreign(name: str, added: list[str]) -> int:
 
 def run(quick: bool) -> dict[str, Any]:
     rounds = 3 if quick else 21
-    with tempfile.TemporaryDirectory() as cache:
-        found = measure.available({name: lambda name=name: imported(name, cache)[1] for name in CONTENDERS})
-        times = measure.interleave({name: lambda name=name: imported(name, cache)[0] for name in found}, rounds)
+    found = measure.available({name: lambda name=name: imported(name)[1] for name in CONTENDERS})
+    times = measure.interleave({name: lambda name=name: imported(name)[0] for name in found}, rounds)
     rows = []
     for name in sorted(times, key=lambda name: statistics.median(times[name])):
         low, middle, high = statistics.quantiles(times[name], n=4)

@@ -1,6 +1,7 @@
 """What holds for the four packages together: their faces, their files, their versions."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 
 import dike
 import dike_batch
+import dike_batch._dispatcher
 import dike_limit
+import dike_limit._loop_slots
 import dike_retry
 import pytest
 
@@ -60,11 +63,11 @@ def test_every_public_object_has_a_docstring(name: str) -> None:
         assert getattr(module, public).__doc__, public
 
 
-@pytest.mark.parametrize("name", ["_functions.py", "_loops.py", "_options.py"])
-def test_a_file_that_packages_share_is_the_same_in_each(name: str) -> None:
-    copies = [path.read_text() for path in ROOT.glob(f"packages/*/src/*/{name}")]
-    assert len(copies) >= 2
+def test_what_all_packages_need_is_the_same_in_each() -> None:
+    copies = [path.read_text() for path in ROOT.glob("packages/*/src/*/_decorating.py")]
+    assert len(copies) == 3
     assert len(set(copies)) == 1
+    assert inspect.getsource(dike_limit._loop_slots.PerLoop) == inspect.getsource(dike_batch._dispatcher.PerLoop)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,5 +1,7 @@
 """The decorator."""
 
+from __future__ import annotations
+
 from asyncio import CancelledError
 from collections.abc import Iterable
 from math import inf
@@ -7,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dike_batch._batcher import Batcher
 from dike_batch._containers import ArgumentType, container
+from dike_batch._decorating import number, require, seconds, wrap
 from dike_batch._dispatcher import Rules
-from dike_batch._functions import wrap
-from dike_batch._options import number, require, seconds, timedelta
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from dike_batch._types import Decorator
 
 
@@ -25,7 +28,7 @@ def batch(
     max_concurrent_batches: int | None = None,
     dispatch_when_idle: bool = False,
     group_by: Iterable[str] = (),
-) -> "Decorator":
+) -> Decorator:
     """Make one call of a coroutine function out of many concurrent ones.
 
     Each caller passes containers of rows, lists or numpy arrays, waits, and gets its own rows of the result. The

@@ -1,5 +1,7 @@
 """Which arguments of a call are batched, which are passed through, and how a batch is passed to the function."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
@@ -31,7 +33,7 @@ class Form:
 
     __slots__ = ("error", "groups", "instance", "is_simple", "markers", "names", "others", "pattern", "single")
 
-    def __init__(self, binding: "Binding", count: int, keywords: frozenset[str]) -> None:
+    def __init__(self, binding: Binding, count: int, keywords: frozenset[str]) -> None:
         self.pattern = (count, keywords)
         self.error: str | None = None
         self.names: list[str] = []

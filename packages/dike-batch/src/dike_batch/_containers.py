@@ -1,5 +1,7 @@
 """Containers of rows: how arguments are copied and joined, and how results are cut."""
 
+from __future__ import annotations
+
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
@@ -73,7 +75,7 @@ class Container(ArgumentType):
         return self.slice(taken, start, stop)
 
     @abstractmethod
-    def of_result(self, result: Any) -> "Container | None":
+    def of_result(self, result: Any) -> Container | None:
         """Return the container that a result is, if it is one; the other methods are for results."""
 
     def parts(self, value: Any, sizes: list[int]) -> list[Any]:

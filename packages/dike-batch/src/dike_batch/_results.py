@@ -1,9 +1,13 @@
-"""The result of a batch, cut into the results of its calls."""
+"""What a batch comes to, result or exception, as results and exceptions of its calls."""
 
-from typing import Any, cast
+from __future__ import annotations
+
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any, TypeVar, cast
 
 from dike_batch._containers import ITEMS, Container
-from dike_batch._errors import one_each
+
+Error = TypeVar("Error", bound=BaseException)
 
 WHAT_TO_RETURN = "return a list, an array, or a dict of columns instead"
 
@@ -39,6 +43,15 @@ def join(results: list[Any], container: Container) -> Any:
     if any(isinstance(result, dict) for result in results):
         return _join_columns(results, container)
     return container.join(results)
+
+
+def one_each(error: Error, count: int) -> list[Error]:
+    """Return `count` exceptions: `error`, and copies of it as far as it can be copied.
+
+    An exception that several tasks raise would collect the tracebacks of all, and what one caller notes on it the
+    others would read.
+    """
+    return [error if index == 0 else _copy(error) for index in range(count)]
 
 
 def _cut_columns(result: dict[Any, Any], sizes: list[int], container: Container, name: str) -> list[Any]:
@@ -82,3 +95,31 @@ def _exceptions(items: list[Any]) -> dict[int, Exception]:
             error.__cause__ = stop
         errors.update(zip(indexes, one_each(error, len(indexes)), strict=True))
     return errors
+
+
+def _copy(error: Error) -> Error:
+    import copy  # Late, as it takes long and is seldom needed.
+
+    try:
+        own = copy.copy(error)
+        notes = getattr(error, "__notes__", None)
+        if notes is not None:
+            own.__notes__ = list(notes)
+        if type(own) is not type(error) or str(own) != str(error) or _state(own) != _state(error):
+            return error
+        own.__cause__ = error.__cause__
+        own.__context__ = error.__context__
+        own.__suppress_context__ = error.__suppress_context__
+        return own.with_traceback(error.__traceback__)
+    except Exception:
+        return error
+
+
+def _state(error: BaseException) -> dict[str, Any]:
+    """Return the attributes of an exception, its args and others that are not in its `__dict__` included."""
+    state = dict(vars(error))
+    for cls in type(error).__mro__:
+        for name, attribute in vars(cls).items():
+            if isinstance(attribute, GetSetDescriptorType | MemberDescriptorType) and not name.startswith("__"):
+                state[name] = getattr(error, name, None)
+    return state

@@ -1,8 +1,7 @@
 """Concurrency limits for asyncio: load shedding, waiting rooms, and a limit that finds itself."""
 
 from ._adaptive import AdaptiveLimit
-from ._limit_jobs import limit_jobs
-from ._limiter import JobLimiter
+from ._limiter import JobLimiter, limit_jobs
 from ._shared import SharedLimit
 from ._too_many_calls import TooManyCalls
 

@@ -1,14 +1,15 @@
 """A limit that finds itself."""
 
+from __future__ import annotations
+
 import math
 from asyncio import get_running_loop
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import _options
-from ._call import Call
-from ._limit import Limit
-from ._loops import PerLoop
+from ._call import Call, Limit
+from ._decorating import number, require
+from ._loop_slots import PerLoop
 
 if TYPE_CHECKING:
     from ._adaptive_search import Search
@@ -96,10 +97,10 @@ class AdaptiveLimit(Limit):
         drop_on: type[Exception] | tuple[type[Exception], ...] = (TimeoutError,),
     ) -> None:
         for name, value in (("initial", initial), ("min", min), ("max", max)):
-            _options.number(name, value)
-        _options.require(min >= 1, "min", ">= 1", min)
-        _options.require(min <= initial < math.inf, "initial", f"finite and >= min={min!r}", initial)
-        _options.require(max >= initial, "max", f">= initial={initial!r}", max)
+            number(name, value)
+        require(min >= 1, "min", ">= 1", min)
+        require(min <= initial < math.inf, "initial", f"finite and >= min={min!r}", initial)
+        require(max >= initial, "max", f">= initial={initial!r}", max)
         types: tuple[Any, ...] = drop_on if isinstance(drop_on, tuple) else (drop_on,)
         for kind in types:
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
@@ -123,7 +124,7 @@ class AdaptiveLimit(Limit):
             raise ValueError(f"{self!r} serves another limiter already: make one for each")
         self._is_bound = True
 
-    def on_loop(self) -> "Search":
+    def on_loop(self) -> Search:
         """Return the search of the running event loop."""
         return self.searches[get_running_loop()]
 
@@ -135,7 +136,7 @@ class AdaptiveLimit(Limit):
             searches = list(self.searches.values())
             return sum(search.value for search in searches) if searches else self._initial
 
-    def _new_search(self) -> "Search":
+    def _new_search(self) -> Search:
         from ._adaptive_search import Search  # Late, as few need it.
 
         return Search(get_running_loop().time(), self._initial, self._min, self._max)

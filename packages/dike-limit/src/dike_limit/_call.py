@@ -1,7 +1,7 @@
-"""One call's way through a limiter.
+"""One call's way through a limiter, what the limiter has been told, and the limit itself.
 
-This is where other kinds of limit plug in. A limit (see `_limit.Limit`) names the class of its calls, a subclass of
-`Call` that overrides `__aenter__` and `__aexit__` and builds on these steps:
+This is where other kinds of limit plug in. A `Limit` names the class of its calls, a subclass of `Call` that overrides
+`__aenter__` and `__aexit__` and builds on these steps:
 
 * `find_slots()`: asks `key` and `share`; False for a call that bypasses the limit, and then `slots` stays `None`;
 * `try_take()`: takes a slot of this event loop if one is free;
@@ -17,19 +17,22 @@ meanwhile, which also keeps the key's state alive. `is_stream` tells an async ge
 `__aexit__` sees what ended the call. With a `GeneratorExit` (a coroutine closed unfinished) it must not suspend.
 """
 
-from collections.abc import Hashable, Mapping
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from asyncio import get_running_loop
+from collections.abc import Callable, Hashable, Mapping
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import _options
-from ._functions import named
-from ._loop_slots import LoopSlots
-from ._slots import Slots
+from ._decorating import is_async_generator_function, is_coroutine_function, named, number, require, seconds
+from ._loop_slots import EachLoopSlots, LoopSlots
+from ._slots import LimitOfTheMoment, Slots
 from ._too_many_calls import TooManyCalls, refusal
 
 if TYPE_CHECKING:
-    from ._rules import Rules
+    from datetime import timedelta
 
 
 class Call:
@@ -49,7 +52,7 @@ class Call:
 
     def __init__(
         self,
-        rules: "Rules",
+        rules: Rules,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         func: Any = None,
@@ -146,6 +149,119 @@ class Call:
         return refusal(text, function, limit, slots.in_flight, slots.waiting, self.key, retry_after)
 
 
+class Limit(ABC):
+    """What `limit_jobs` takes as `limit`. Numbers are made into one; `AdaptiveLimit` and `SharedLimit` are subclasses.
+
+    Attributes:
+        call: The class of the calls under such a limit.
+    """
+
+    # Empty, so that a subclass may have slots or not.
+    __slots__ = ()
+
+    call: ClassVar[type[Call]] = Call
+
+    def bind(self, *, has_key: bool) -> None:  # noqa: B027 (most limits do not mind)
+        """Raise `ValueError` if the limit cannot serve a limiter (with a `key`)."""
+
+    @abstractmethod
+    def on_loop(self) -> LimitOfTheMoment:
+        """Return what tells the running event loop's slots the limit of the moment, as `value`.
+
+        Called once for each event loop, when the first call comes. Whoever changes that value calls `look` of the
+        `Slots` afterwards, so that those who wait profit from it.
+        """
+
+    @abstractmethod
+    def current(self) -> float:
+        """Return the limit to show: that of the running event loop, if they differ."""
+
+
+class NumberLimit(Limit):
+    """A number, the same on all event loops.
+
+    Attributes:
+        given: The number as it was given.
+        value: The number as a float.
+        exceeded: The end of the text of a refusal.
+    """
+
+    __slots__ = ("exceeded", "given", "value")
+
+    def __init__(self, limit: Any) -> None:
+        self.set(limit)
+
+    def set(self, limit: Any) -> None:
+        """Change the limit."""
+        value = number("limit", limit)
+        require(value >= 0, "limit", ">= 0", limit)
+        self.given: float = limit
+        self.exceeded = f"! limit={limit} exceeded"
+        self.value = value
+
+    def on_loop(self) -> LimitOfTheMoment:
+        """Return itself."""
+        return self
+
+    def current(self) -> float:
+        """Return the number as it was given."""
+        return self.given
+
+
+class Rules:
+    """What a limiter has been told, and its slots.
+
+    Args:
+        limit: See `limit_jobs`, like all the others.
+        max_waiting_time: See there.
+        max_waiting_calls: See there.
+        key: See there.
+        share: See there.
+
+    Attributes:
+        limit: The limit.
+        max_waiting_time: In seconds.
+        key: A function that finds a call's key, or `None`.
+        share: A number, or a function that finds a call's share.
+        loops: The slots of each event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: float | Limit,
+        max_waiting_time: float | timedelta,
+        max_waiting_calls: float | None,
+        key: Callable[..., Any] | None,
+        share: float | Callable[..., Any],
+    ) -> None:
+        self.max_waiting_time = seconds("max_waiting_time", max_waiting_time)
+        require(self.max_waiting_time >= 0, "max_waiting_time", ">= 0", max_waiting_time)
+        if max_waiting_calls is not None:
+            require(number("max_waiting_calls", max_waiting_calls) >= 0, "max_waiting_calls", ">= 0", max_waiting_calls)
+        self._max_waiting_calls = max_waiting_calls
+        if key is not None:
+            _check_function("key", key)
+        self.key = key
+        if callable(share):
+            _check_function("share", share)
+            self.share: float | Callable[..., Any] = share
+        else:
+            self.share = checked_share(share)
+        if isinstance(limit, Limit):
+            limit.bind(has_key=key is not None)
+            self.limit = limit
+        else:
+            try:
+                self.limit = NumberLimit(limit)
+            except ValueError as error:
+                raise ValueError("Error when wrapping f(). Limit must be >= 0!") from error
+        self.loops = EachLoopSlots(self._new_loop_slots)
+
+    def _new_loop_slots(self) -> LoopSlots:
+        return LoopSlots(get_running_loop(), self.limit.on_loop(), self.max_waiting_time, self._max_waiting_calls)
+
+
 def checked_share(share: Any) -> float:
     """Return `share` as a float.
 
@@ -153,8 +269,8 @@ def checked_share(share: Any) -> float:
         TypeError: It is not a number.
         ValueError: It is not in (0, 1].
     """
-    value = _options.number("share", share)
-    _options.require(0 < value <= 1, "share", "in (0, 1]", share)
+    value = number("share", share)
+    require(0 < value <= 1, "share", "in (0, 1]", share)
     return value
 
 
@@ -162,3 +278,8 @@ def opening_and_function(func: Any) -> tuple[str, str]:
     """Return how the text of a refusal of `func` begins, and the qualified name of `func`."""
     func = named(func)
     return f"Too many calls to function {func.__name__}", func.__qualname__
+
+
+def _check_function(name: str, value: Any) -> None:
+    if not callable(value) or is_coroutine_function(value) or is_async_generator_function(value):
+        raise TypeError(f"{name} must be a function, and not an async one, but got {value!r}")

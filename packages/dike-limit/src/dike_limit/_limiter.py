@@ -1,18 +1,135 @@
-"""The decorator."""
+"""The decorator, and what runs around a limited function.
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+`_any_coroutine` would do for all coroutine functions. Its two specializations for plain limits do the same in a
+fraction of the time: they are on the path of every call of most users.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, TypeVar
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _shells
-from ._functions import wrap
-from ._limit import NumberLimit
-from ._rules import Rules
+from ._adaptive import AdaptiveLimit
+from ._call import NumberLimit, Rules, opening_and_function
+from ._decorating import wrap
+from ._shared import SharedLimit
+from ._too_many_calls import refusal
 
-_Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
-# A string, since classmethod and staticmethod take no subscripts when the program runs.
-F = TypeVar("F", bound="Callable[..., _Async] | classmethod[Any, ..., _Async] | staticmethod[..., _Async]")
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
+    F = TypeVar("F", bound=Callable[..., Async] | classmethod[Any, ..., Async] | staticmethod[..., Async])
+
+
+def limit_jobs(
+    *,
+    limit: float | AdaptiveLimit | SharedLimit,
+    max_waiting_time: float | timedelta = 0.0,
+    max_waiting_calls: float | None = None,
+    key: Callable[..., Hashable] | None = None,
+    share: float | Callable[..., float] = 1.0,
+) -> JobLimiter:
+    """Limit how many calls of an ``async`` function run at the same time.
+
+    A call over the limit gets `TooManyCalls`, at once unless there is a waiting room. A call takes its slot when it
+    first runs, not when the coroutine is made, and frees it however it ends. An async generator function holds its
+    slot from the first item asked for until the stream is exhausted, has failed or is closed.
+
+    Each event loop counts for itself. One process has one loop as a rule; see `SharedLimit` for several.
+
+    Args:
+        limit: How many calls may run: a number >= 0, `math.inf` included, of which the whole part counts; or an
+            `AdaptiveLimit`, or a `SharedLimit`.
+        max_waiting_time: How long a call over the limit may wait for a slot, in seconds or as a `timedelta`;
+            `math.inf` for as long as it takes. A freed slot goes to the call that has waited longest, of those whose
+            share admits them. With a limit below 1 no call begins to wait.
+        max_waiting_calls: How many calls may wait, per key; `None` for as many as the limit, rounded up.
+        key: A function of the call's arguments. Each value that it returns, which must be hashable, has slots and a
+            waiting room of its own; a call for which it returns `None` is not limited and not counted. A key takes
+            memory only while calls of it run or wait.
+        share: The part of the limit up to which a call may fill it, in (0, 1]; or a function of the call's arguments
+            that returns it. With a share of 0.5, a call is admitted while less than half of the slots are taken: the
+            less important the work, the earlier it is shed.
+
+    Returns:
+        The decorator, a `JobLimiter`: for several functions if they shall share the slots, and for a stretch of code
+        with `JobLimiter.slot`.
+
+    Raises:
+        TypeError: An option is of the wrong type; at a call: the key is not hashable.
+        ValueError: An option has a wrong value; the decorated function is neither a coroutine function nor an async
+            generator function; at a call: `share` has not returned a number in (0, 1].
+
+    Examples:
+        A pool of processes that is kept busy, but never buried: two calls may work, two may wait a moment.
+
+        >>> import asyncio
+        >>> import math
+        >>> from concurrent.futures import ProcessPoolExecutor
+        >>> from multiprocessing import get_context
+        >>> from dike_limit import TooManyCalls, limit_jobs
+        >>> pool = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+        >>> @limit_jobs(limit=2, max_waiting_time=5, max_waiting_calls=2)
+        ... async def factorial(number: int) -> int:
+        ...     return await asyncio.get_running_loop().run_in_executor(pool, math.factorial, number)
+        >>> async def main():
+        ...     return await asyncio.gather(*map(factorial, range(5)), return_exceptions=True)
+        >>> with pool:
+        ...     asyncio.run(main())
+        [1, 1, 2, 6, TooManyCalls('Too many calls to function factorial! limit=2 exceeded')]
+
+        A limit for each tenant, and none for those on the list.
+
+        >>> staff = {"alice"}
+        >>> @limit_jobs(limit=1, key=lambda tenant: None if tenant in staff else tenant)
+        ... async def report(tenant: str) -> str:
+        ...     await asyncio.sleep(0.001)
+        ...     return f"report for {tenant}"
+        >>> async def main():
+        ...     for result in await asyncio.gather(
+        ...         *map(report, ["bob", "bob", "carol", "alice", "alice"]), return_exceptions=True
+        ...     ):
+        ...         print(result)
+        >>> asyncio.run(main())
+        report for bob
+        Too many calls to function report! limit=1 exceeded
+        report for carol
+        report for alice
+        report for alice
+
+        Background work may fill half of the slots, and leaves the rest to the users.
+
+        >>> @limit_jobs(limit=4, share=lambda background: 0.5 if background else 1)
+        ... async def query(background: bool) -> str:
+        ...     await asyncio.sleep(0.001)
+        ...     return "background" if background else "user"
+        >>> async def main():
+        ...     for result in await asyncio.gather(
+        ...         query(True), query(True), query(True), query(False), query(False), return_exceptions=True
+        ...     ):
+        ...         print(result)
+        >>> asyncio.run(main())
+        background
+        background
+        Too many calls to function query! limit=4 exceeded
+        user
+        user
+
+        How a FastAPI handler answers with ``503 Service Unavailable`` is shown at `TooManyCalls`.
+    """
+    rules = Rules(
+        limit=limit,
+        max_waiting_time=max_waiting_time,
+        max_waiting_calls=max_waiting_calls,
+        key=key,
+        share=share,
+    )
+    return JobLimiter(rules)
 
 
 class JobLimiter:
@@ -53,8 +170,8 @@ class JobLimiter:
         """
         wrapped: F = wrap(
             func,
-            coroutine=partial(_shells.coroutine, self._rules),
-            async_generator=partial(_shells.async_generator, self._rules),
+            coroutine=partial(_coroutine, self._rules),
+            async_generator=partial(_async_generator, self._rules),
         )
         return wrapped
 
@@ -88,10 +205,10 @@ class JobLimiter:
 
     @limit.setter
     def limit(self, limit: float) -> None:
-        number, loops = self._rules.limit, self._rules.loops
-        if not isinstance(number, NumberLimit):
-            raise AttributeError(f"limit cannot be set, since it was given as {number!r}")
-        number.set(limit)
+        given, loops = self._rules.limit, self._rules.loops
+        if not isinstance(given, NumberLimit):
+            raise AttributeError(f"limit cannot be set, since it was given as {given!r}")
+        given.set(limit)
         loops.forget_last()
         try:
             here = loops.here()
@@ -120,3 +237,116 @@ class JobLimiter:
     def rejected(self) -> int:
         """How many calls have got `TooManyCalls` so far."""
         return sum(each.rejected for each in self._rules.loops.in_view())
+
+
+def _coroutine(rules: Rules, func: Any) -> Any:
+    """Return the shell of a coroutine function."""
+    limit = rules.limit
+    if not isinstance(limit, NumberLimit) or rules.key is not None or rules.share != 1.0:
+        return _any_coroutine(rules, func)
+    if rules.max_waiting_time:
+        return _waiting_room(rules, limit, func)
+    return _fail_fast(rules, limit, func)
+
+
+def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
+    # For a number and no options.
+    loops = rules.loops
+    opening, function = opening_and_function(func)
+
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        slots = loops.last
+        if slots.runner._thread_id != get_ident():
+            slots = loops.here()
+        admitted = slots.admitted
+        if admitted >= slots.admissible:
+            slots.rejected += 1
+            in_flight = slots.ceiling + admitted - slots.admissible
+            raise refusal(opening + limit.exceeded, function, limit.given, in_flight, 0)
+        slots.admitted = admitted + 1
+        try:
+            return await (func(*args, **kwargs) if kwargs else func(*args))
+        finally:
+            slots.admissible += 1
+
+    return limited
+
+
+def _waiting_room(rules: Rules, limit: NumberLimit, func: Any) -> Any:
+    # For a number with a waiting room.
+    loops = rules.loops
+    opening, function = opening_and_function(func)
+
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        slots = loops.last
+        if slots.runner._thread_id != get_ident():
+            slots = loops.here()
+        if slots.admitted >= slots.admissible:
+            may_run = False
+            if slots.waiting < slots.room:
+                turn = slots.join(1.0)
+                try:
+                    may_run = await turn
+                except BaseException:
+                    slots.depart(turn)
+                    raise
+            if not may_run:
+                slots.rejected += 1
+                raise refusal(opening + limit.exceeded, function, limit.given, slots.in_flight, slots.waiting)
+            slots.admissible += 1
+        slots.admitted += 1
+        try:
+            return await (func(*args, **kwargs) if kwargs else func(*args))
+        finally:
+            slots.admissible += 1
+            if slots.waiting:
+                slots.hand_over()
+
+    return limited
+
+
+def _any_coroutine(rules: Rules, func: Any) -> Any:
+    call = rules.limit.call
+
+    async def limited(*args: Any, **kwargs: Any) -> Any:
+        async with call(rules, args, kwargs, func):
+            return await func(*args, **kwargs)
+
+    return limited
+
+
+def _async_generator(rules: Rules, func: Any) -> Any:
+    """Return the shell of an async generator function."""
+    call = rules.limit.call
+
+    async def limited(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        async with call(rules, args, kwargs, func, is_stream=True):
+            items = func(*args, **kwargs)
+            try:
+                item = await _first(items)
+                while True:
+                    try:
+                        sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as exception:
+                        item = await items.athrow(exception)
+                    else:
+                        item = await items.asend(sent)
+            except StopAsyncIteration:
+                return
+            finally:
+                await items.aclose()
+
+    return limited
+
+
+def _first(items: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    # What `anext` does, except that the event loop does not get to know the generator: at its end it would close it at
+    # the same time as we do, and complain.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return anext(items)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

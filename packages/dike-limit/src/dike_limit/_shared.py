@@ -1,5 +1,7 @@
 """One limit for many processes and machines, kept in Redis."""
 
+from __future__ import annotations
+
 import logging
 import math
 import threading
@@ -8,30 +10,29 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
-from . import _options
-from ._call import Call
-from ._functions import is_coroutine_function
-from ._limit import Limit
-from ._loops import PerLoop
-from ._options import timedelta
+from ._call import Call, Limit
+from ._decorating import is_coroutine_function, number, require, seconds
+from ._loop_slots import PerLoop
 from ._slots import TOLERANCE
 
 # What only a `SharedLimit` needs is imported when there is one: an import of the package takes everybody's time.
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from ._shared_leases import Lease, Leases
     from ._shared_server import Answer
 
+    class Client(Protocol):
+        """What is used of redis-py's asyncio clients."""
+
+        def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+            """Run a script that the server knows."""
+
+        def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
+            """Run a script, which the server then knows."""
+
+
 logger = logging.getLogger("dike")
-
-
-class Client(Protocol):
-    """What is used of redis-py's asyncio clients."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script that the server knows."""
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script, which the server then knows."""
 
 
 class SharedCall(Call):
@@ -39,7 +40,7 @@ class SharedCall(Call):
 
     __slots__ = ("_lease",)
 
-    _lease: "Lease"
+    _lease: Lease
 
     async def __aenter__(self) -> None:
         """Get a lease, or raise `TooManyCalls`."""
@@ -160,12 +161,12 @@ class SharedLimit(Limit):
         from ._shared_keys import sorted_set
         from ._shared_script import SCRIPT
 
-        self._value = _options.number("limit", limit)
-        _options.require(self._value >= 0, "limit", ">= 0", limit)
+        self._value = number("limit", limit)
+        require(self._value >= 0, "limit", ">= 0", limit)
         _check_name(name)
-        self._lease = _options.seconds("lease", lease)
-        _options.require(0 < self._lease < math.inf, "lease", "a finite time > 0", lease)
-        _options.require(
+        self._lease = seconds("lease", lease)
+        require(0 < self._lease < math.inf, "lease", "a finite time > 0", lease)
+        require(
             when_unreachable in ("local", "open", "closed"),
             "when_unreachable",
             '"local", "open" or "closed"',
@@ -187,7 +188,7 @@ class SharedLimit(Limit):
         """Return the constructor's call, in short."""
         return f"SharedLimit({self._limit!r}, name={self._name!r})"
 
-    def on_loop(self) -> "Leases":
+    def on_loop(self) -> Leases:
         """Return the leases of the running event loop."""
         return self._leases[get_running_loop()]
 
@@ -195,17 +196,17 @@ class SharedLimit(Limit):
         """Return the limit as it was given."""
         return self._limit
 
-    def new_lease(self, key: Any, share: float, patient: bool) -> "Lease":
+    def new_lease(self, key: Any, share: float, patient: bool) -> Lease:
         """Return the place of a call on the running event loop, which has not asked yet."""
         return self.on_loop().new(self._sorted_set(self._name, key), share, patient)
 
-    def _new_leases(self) -> "Leases":
+    def _new_leases(self) -> Leases:
         from ._shared_leases import Leases
         from ._shared_server import Server
 
         client = self._make_client()
 
-        async def run_script(key: bytes, arguments: list[Any]) -> "Answer":
+        async def run_script(key: bytes, arguments: list[Any]) -> Answer:
             try:
                 answer = await client.evalsha(self._sha, 1, key, *arguments)
             except self._no_script:
@@ -225,7 +226,7 @@ class SharedLimit(Limit):
 def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, but got {name!r}")
-    _options.require(bool(name), "name", "a str that is not empty", name)
+    require(bool(name), "name", "a str that is not empty", name)
 
 
 def _maker(redis: Any) -> Callable[[], Client]:

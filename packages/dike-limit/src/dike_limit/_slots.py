@@ -14,6 +14,8 @@ newcomer can steal it. Only a change of the limit asks for a walk along the queu
 All waiters have the same time to wait, so they also run out of it in order of arrival, and one timer serves them all.
 """
 
+from __future__ import annotations
+
 import math
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections import deque

@@ -1,5 +1,7 @@
 """What a call gets that is refused."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 from typing import Any
 

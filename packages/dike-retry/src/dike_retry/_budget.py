@@ -1,9 +1,11 @@
 """A budget in proportion to traffic, which keeps an outage from becoming a retry storm."""
 
+from __future__ import annotations
+
 import math
 from threading import Lock
 
-from dike_retry import _options
+from dike_retry._decorating import number, require
 
 # Deposits such as ten times 0.1 do not add up to exactly 1.
 _TOLERANCE = 1e-9
@@ -53,10 +55,10 @@ class RetryBudget:
     __slots__ = ("_balance", "_capacity", "_lock", "_ratio")
 
     def __init__(self, *, ratio: float = 0.1, capacity: float = 10) -> None:
-        self._ratio = _options.number("ratio", ratio)
-        _options.require(0 <= self._ratio < math.inf, "ratio", "finite and at least 0", ratio)
-        self._capacity = _options.number("capacity", capacity)
-        _options.require(0 <= self._capacity < math.inf, "capacity", "finite and at least 0", capacity)
+        self._ratio = number("ratio", ratio)
+        require(0 <= self._ratio < math.inf, "ratio", "finite and at least 0", ratio)
+        self._capacity = number("capacity", capacity)
+        require(0 <= self._capacity < math.inf, "capacity", "finite and at least 0", capacity)
         self._balance = self._capacity
         self._lock = Lock()
 

@@ -1,21 +1,53 @@
-"""The rules of one decorator: its options, checked, and what they say after a failed attempt."""
+"""The rules of one decorator, how failed attempts are judged by them, and who is told."""
 
 import asyncio
+import contextlib
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any, cast
+import sys
+from collections.abc import Callable, Generator
+from contextvars import ContextVar
+from logging import INFO, WARNING, getLogger
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from dike_retry import _functions
 from dike_retry._budget import RetryBudget
-from dike_retry._no_delay import waits_nothing
-from dike_retry._options import number, require, seconds, timedelta
-from dike_retry._report import FailedAttempt, Reason
+from dike_retry._decorating import is_async_generator_function, is_coroutine_function, number, require, seconds
 from dike_retry._timing import Timing
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import Literal
+
+    Reason = Literal["attempts", "timeout", "budget", "retry_if"]
+
+logger = getLogger("dike")
 
 FINAL = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 # Typed as its base: type checkers know nothing of what is in a group found by isinstance.
 GROUP: type[BaseException] = BaseExceptionGroup
+
+_waits_nothing = ContextVar("dike_retry.no_delay", default=False)
+
+
+class FailedAttempt(NamedTuple):
+    """One failed attempt and what `retry` made of it; the argument of `on_failure`. Immutable.
+
+    Attributes:
+        function: The qualified name of the function; of a `functools.partial`, that of its function.
+        attempt: The number of the attempt, from 1.
+        exception: What the attempt raised; for an attempt cut by the deadline, the `TimeoutError`.
+        delay: Seconds until the next attempt, or `None` when giving up.
+        elapsed: Seconds since the call began, on the running loop's clock.
+        gave_up: Why there is no next attempt: ``"attempts"``, ``"timeout"``, ``"budget"`` or ``"retry_if"``, or `None`
+            when there is one.
+    """
+
+    function: str
+    attempt: int
+    exception: BaseException
+    delay: float | None
+    elapsed: float
+    gave_up: "Reason | None"
 
 
 class Policy:
@@ -40,13 +72,13 @@ class Policy:
         *,
         attempts: float | None,
         exception_types: type[BaseException] | tuple[type[BaseException], ...],
-        delay: float | timedelta | None,
+        delay: "float | timedelta | None",
         backoff: float,
         log_exception_info: bool,
-        max_delay: float | timedelta | None,
+        max_delay: "float | timedelta | None",
         jitter: float,
-        timeout: float | timedelta | None,
-        retry_if: Callable[[Any], bool | timedelta] | None,
+        timeout: "float | timedelta | None",
+        retry_if: "Callable[[Any], bool | timedelta] | None",
         budget: RetryBudget | None,
         on_failure: Callable[[FailedAttempt], object] | None,
     ) -> None:
@@ -74,7 +106,7 @@ class Policy:
         _check_callback("on_failure", on_failure)
         self.on_failure = on_failure
 
-    def decide(self, exc: BaseException, attempt: int, base: float, timing: Timing | None) -> float | Reason:
+    def decide(self, exc: BaseException, attempt: int, base: float, timing: Timing | None) -> "float | Reason":
         """Return the seconds to sleep before the next attempt, or the reason for giving up.
 
         Args:
@@ -88,15 +120,13 @@ class Policy:
             verdict = self.retry_if(exc)
             if verdict is False:
                 return "retry_if"
-            if isinstance(verdict, timedelta):
-                delay = verdict.total_seconds()
+            if verdict is not True:
+                delay = _exact_delay(verdict)
                 if not 0 <= delay <= self.max_delay:
                     return "retry_if"
-            elif verdict is not True:
-                raise TypeError(f"retry_if must return a bool or a timedelta, but it returned {verdict!r}")
         if attempt >= self.attempts:
             return "attempts"
-        if waits_nothing.get():
+        if _waits_nothing.get():
             delay = 0.0
         elif delay is None:
             delay = base if base < self.max_delay else self.max_delay
@@ -109,11 +139,129 @@ class Policy:
         return delay
 
 
+class Judge:
+    """Judges the failed attempts of one function. It holds no state: that of a call is its shell's.
+
+    Args:
+        policy: The rules.
+        function: The qualified name of the function.
+    """
+
+    __slots__ = ("_function", "_policy")
+
+    def __init__(self, policy: Policy, function: str) -> None:
+        self._policy = policy
+        self._function = function
+
+    def judge(self, exc: BaseException, attempt: int, base: float, timing: Timing | None = None) -> float | None:
+        """Return the seconds to sleep before the next attempt, or `None` if `exc`, none of `FINAL`, has to come out."""
+        task = current_task()
+        if (task is not None and task.cancelling()) or (isinstance(exc, GROUP) and is_final(exc)):
+            return None
+        outcome = self._policy.decide(exc, attempt, base, timing)
+        if isinstance(outcome, str):
+            self.give_up(exc, attempt, outcome, timing)
+            return None
+        if logger.isEnabledFor(WARNING):
+            logger.warning(
+                "Caught exception %s. Retrying in %.3gs ...",
+                _safe_repr(exc),
+                outcome,
+                # Not the exception itself: logging leaves out one that counts as false.
+                exc_info=self._policy.log_exception_info or None,
+                extra=self._fields(exc, attempt, outcome),
+            )
+        if timing is not None:
+            timing.remember(exc)
+            self._tell(exc, attempt, outcome, None, timing)
+        return outcome
+
+    def give_up(self, exc: BaseException, attempt: int, reason: "Reason", timing: Timing | None) -> None:
+        """Report that `exc` comes out: if there were retries, in the log and on `exc` itself (PEP 678)."""
+        if attempt > 1:
+            text = f"gave up on {self._function} after {attempt} attempts ({reason})"
+            if logger.isEnabledFor(INFO):
+                fields = self._fields(exc, attempt, None)
+                logger.info("%s: %s", text, _safe_repr(exc), extra={**fields, "gave_up": reason})
+            # The note is a courtesy: an exception that takes none must still come out as itself.
+            with contextlib.suppress(Exception):
+                if text not in getattr(exc, "__notes__", ()):
+                    exc.add_note(text)
+        if timing is not None:
+            self._tell(exc, attempt, None, reason, timing)
+
+    def time_out(self, attempt: int, timing: Timing) -> TimeoutError:
+        """Return the error that stands for an attempt cut by the deadline."""
+        error = TimeoutError(f"{self._function} took longer than {self._policy.timeout:g}s")
+        if timing.last_failure is not None:
+            error.__cause__ = timing.last_failure
+        self.give_up(error, attempt, "timeout", timing)
+        return error
+
+    def oversleep(self, attempt: int, timing: Timing) -> BaseException:
+        """Return the last failure again, because the sleep after it took longer than planned, past the deadline."""
+        assert timing.last_failure is not None
+        self.give_up(timing.last_failure, attempt, "timeout", timing)
+        return timing.last_failure
+
+    def _tell(
+        self, exc: BaseException, attempt: int, delay: float | None, reason: "Reason | None", timing: Timing
+    ) -> None:
+        if self._policy.on_failure is None:
+            return
+        try:
+            self._policy.on_failure(FailedAttempt(self._function, attempt, exc, delay, timing.elapsed(), reason))
+        except Exception:
+            logger.exception("Ignored an exception in on_failure", extra={"function": self._function})
+
+    def _fields(self, exc: BaseException, attempt: int, delay: float | None) -> dict[str, object]:
+        return {"function": self._function, "attempt": attempt, "delay": delay, "exception_type": type(exc).__name__}
+
+
+@contextlib.contextmanager
+def no_delay() -> Generator[None, None, None]:
+    """Make every sleep between attempts 0 seconds long inside the ``with`` block, for users' tests.
+
+    All else stays as it is: attempts are counted, budgets are drawn on, and `asyncio.sleep` is still awaited, so other
+    tasks get their turn. The switch is a `contextvars.ContextVar`: it holds for the code in the block and for the tasks
+    started there, not for other tasks or threads.
+
+    Example:
+        >>> import asyncio
+        >>> from dike_retry import no_delay, retry
+        >>> calls = []
+        >>> @retry(attempts=3, delay=3600)
+        ... async def flaky():
+        ...     calls.append("call")
+        ...     if len(calls) < 3:
+        ...         raise ConnectionError("not yet")
+        ...     return "done"
+        >>> async def main():
+        ...     with no_delay():
+        ...         return await flaky()
+        >>> asyncio.run(main()), len(calls)
+        ('done', 3)
+    """
+    token = _waits_nothing.set(True)
+    try:
+        yield
+    finally:
+        _waits_nothing.reset(token)
+
+
 def is_final(exc: BaseException) -> bool:
     """Whether `exc` is one of the exceptions that are never retried, or a group that holds one, at any depth."""
     if not isinstance(exc, BaseExceptionGroup):
         return isinstance(exc, FINAL)
     return any(map(is_final, cast("BaseExceptionGroup[BaseException]", exc).exceptions))
+
+
+def _exact_delay(verdict: object) -> float:
+    from datetime import timedelta  # Imported late: it takes long, and who returns one has imported it already.
+
+    if not isinstance(verdict, timedelta):
+        raise TypeError(f"retry_if must return a bool or a timedelta, but it returned {verdict!r}")
+    return verdict.total_seconds()
 
 
 def _random_factor(jitter: float) -> float:
@@ -140,5 +288,31 @@ def _check_callback(name: str, value: Any) -> None:
         return
     if not callable(value):
         raise TypeError(f"{name} must be callable, but got {value!r}")
-    if _functions.is_coroutine_function(value) or _functions.is_async_generator_function(value):
+    if is_coroutine_function(value) or is_async_generator_function(value):
         raise TypeError(f"{name} must be a plain function, but got {value!r}, which is async")
+
+
+def _safe_repr(exc: BaseException) -> str:
+    # Not left to the logging machinery, which answers a broken repr with a traceback on standard error.
+    try:
+        return repr(exc)
+    except Exception:
+        return object.__repr__(exc)
+
+
+if sys.version_info >= (3, 12):  # pragma: no cover
+    from asyncio import current_task as current_task
+else:  # pragma: no cover
+    _current_tasks: dict[object, asyncio.Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
+
+    def current_task() -> "asyncio.Task[Any] | None":
+        """Return the running task, without the system call that `asyncio.current_task` makes on Python 3.11.
+
+        It asks for the process id each time, in case of a fork, and that takes longer than all else that a failure
+        costs here. If one task is running in all threads, it is this one.
+        """
+        try:
+            (task,) = _current_tasks.values()
+        except ValueError:
+            return asyncio.current_task()
+        return task

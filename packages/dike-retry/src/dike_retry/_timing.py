@@ -1,5 +1,7 @@
 """The time of one call: how much has passed, how much is left, and what happens when none is."""
 
+from __future__ import annotations
+
 import asyncio
 import math
 from types import TracebackType
@@ -56,7 +58,7 @@ class Timing:
             self._cancelling = self._task.cancelling()
             self._handle = self._loop.call_at(self._deadline, self._expire, self._task)
 
-    def _expire(self, task: "asyncio.Task[object]") -> None:
+    def _expire(self, task: asyncio.Task[object]) -> None:
         self._expired = True
         task.cancel()
 

@@ -1,15 +1,65 @@
-"""Functions as they come to a decorator: plain, methods, partials, callable objects.
+"""What comes to a decorator: options, checked with the offending value in the message, and functions of all kinds.
 
 Each package of dike stands alone, so each has this file; a test keeps the copies equal.
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
 _DESCRIPTORS: tuple[type[Any], ...] = (classmethod, staticmethod)
 _NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
+
+
+def number(name: str, value: Any) -> float:
+    """Return the real number `value` as a float.
+
+    Raises:
+        TypeError: `value` is not a number, or is a bool, which would silently pass for 0 or 1.
+        ValueError: `value` is not a number that a float can hold, NaN included.
+    """
+    if not _is_real(value):
+        raise TypeError(f"{name} must be a number, but got {value!r}")
+    try:
+        result = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must fit in a float, but got a number of that size") from None
+    require(not math.isnan(result), name, "a number", value)
+    return result
+
+
+def seconds(name: str, value: Any) -> float:
+    """Return `value`, a number of seconds or a `timedelta`, as float seconds.
+
+    Raises:
+        TypeError: `value` is neither.
+        ValueError: `value` is NaN or too large.
+    """
+    if _is_real(value):
+        return number(name, value)
+    from datetime import timedelta  # Late, since it takes long, and who has one has imported it already.
+
+    if not isinstance(value, timedelta):
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, but got {value!r}")
+    return value.total_seconds()
+
+
+def require(condition: bool, name: str, requirement: str, value: Any) -> None:
+    """Raise `ValueError` unless `condition` holds: ``{name} must be {requirement}, but got {value!r}``."""
+    if not condition:
+        raise ValueError(f"{name} must be {requirement}, but got {value!r}")
+
+
+def _is_real(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return not isinstance(value, bool)
+    import numbers  # Late, as few have numbers of other types, such as numpy's.
+
+    return isinstance(value, numbers.Real)
 
 
 def without_partial(func: Any) -> Any:
