@@ -1,8 +1,8 @@
 """Mini-batches for asyncio: concurrent calls with lists or numpy arrays become one."""
 
+from dike_batch._argument_type import ArgumentType
 from dike_batch._batch import batch
-from dike_batch._batcher import BatchInfo
-from dike_batch._containers import ArgumentType
+from dike_batch._batch_info import BatchInfo
 
 __all__ = ["ArgumentType", "BatchInfo", "batch"]
 

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from dike_batch._batcher import Batcher
-from dike_batch._containers import ArgumentType, container
+from dike_batch._argument_type import ArgumentType
 from dike_batch._decorating import number, require, seconds, wrap
-from dike_batch._dispatcher import Rules
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from dike_batch._batcher import Batcher
     from dike_batch._types import Decorator
 
 
@@ -115,6 +114,11 @@ def batch(
         parsing ['ff', '10'] to base 16
         [3, 255, ValueError('?'), 16]
     """
+    # Late: of all that dike has, this takes longest to import, and only batched functions need it.
+    from dike_batch._batcher import Batcher
+    from dike_batch._containers import container
+    from dike_batch._dispatcher import Rules
+
     target = number("target_batch_size", target_batch_size)
     require(target > 0, "target_batch_size", "> 0", target_batch_size)
     max_wait = seconds("max_waiting_time", max_waiting_time)

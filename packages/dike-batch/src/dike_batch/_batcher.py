@@ -1,11 +1,14 @@
 """A batched function: its calls become entries, and its batches calls of the function."""
 
+from __future__ import annotations
+
 from asyncio import AbstractEventLoop, get_running_loop, wait
 from collections.abc import Hashable, Mapping
 from contextvars import copy_context
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+from dike_batch._batch_info import BatchInfo
 from dike_batch._binding import Binding, Form, Marker
 from dike_batch._containers import Container
 from dike_batch._decorating import named
@@ -13,26 +16,6 @@ from dike_batch._dispatcher import CutCall, Dispatcher, Entry, LoopState, Outcom
 from dike_batch._results import cut, join
 
 INCONSISTENT = "Inconsistent use of positional and keyword arguments"
-
-
-class BatchInfo(NamedTuple):
-    """What a batched function has done and is doing on the running event loop, all instances of a method together.
-
-    Attributes:
-        calls: Calls accepted so far.
-        rows: Their rows.
-        batches: Batches sent so far.
-        waiting_rows: Rows that wait for a batch.
-        running_batches: Batches whose function runs.
-        cancelled: Calls whose caller was cancelled, while they waited or while their batch ran.
-    """
-
-    calls: int
-    rows: int
-    batches: int
-    waiting_rows: int
-    running_batches: int
-    cancelled: int
 
 
 class Recipe:
@@ -53,7 +36,7 @@ class Recipe:
         self.kinds = kinds
         self.others = others
 
-    def rivals(self, other: "Recipe") -> bool:
+    def rivals(self, other: Recipe) -> bool:
         """Whether the calls of both would share a queue if they passed their arguments alike."""
         other_kinds = other.kinds_by_name()
         return (

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
-from dike_batch._batcher import BatchInfo
+from dike_batch._batch_info import BatchInfo
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
