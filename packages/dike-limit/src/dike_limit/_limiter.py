@@ -10,14 +10,16 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from math import floor
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._adaptive import AdaptiveLimit
 from ._call import NumberLimit, Rules, opening_and_function
 from ._decorating import wrap
+from ._loop_slots import LoopSlots
 from ._shared import SharedLimit
-from ._too_many_calls import refusal
+from ._too_many_calls import TooManyCalls, refusal
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -231,7 +233,7 @@ class JobLimiter:
     @property
     def admitted(self) -> int:
         """How many calls have been admitted so far."""
-        return sum(each.admitted for each in self._rules.loops.in_view())
+        return int(sum(each.admitted for each in self._rules.loops.in_view()))
 
     @property
     def rejected(self) -> int:
@@ -252,7 +254,7 @@ def _coroutine(rules: Rules, func: Any) -> Any:
 def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
     # For a number and no options.
     loops = rules.loops
-    opening, function = opening_and_function(func)
+    refuse = _refuser(limit, func)
 
     async def limited(*args: Any, **kwargs: Any) -> Any:
         slots = loops.last
@@ -260,14 +262,12 @@ def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
             slots = loops.here()
         admitted = slots.admitted
         if admitted >= slots.admissible:
-            slots.rejected += 1
-            in_flight = slots.ceiling + admitted - slots.admissible
-            raise refusal(opening + limit.exceeded, function, limit.given, in_flight, 0)
-        slots.admitted = admitted + 1
+            raise refuse(slots)
+        slots.admitted = admitted + 1.0
         try:
             return await (func(*args, **kwargs) if kwargs else func(*args))
         finally:
-            slots.admissible += 1
+            slots.admissible += 1.0
 
     return limited
 
@@ -275,7 +275,7 @@ def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
 def _waiting_room(rules: Rules, limit: NumberLimit, func: Any) -> Any:
     # For a number with a waiting room.
     loops = rules.loops
-    opening, function = opening_and_function(func)
+    refuse = _refuser(limit, func)
 
     async def limited(*args: Any, **kwargs: Any) -> Any:
         slots = loops.last
@@ -291,18 +291,28 @@ def _waiting_room(rules: Rules, limit: NumberLimit, func: Any) -> Any:
                     slots.depart(turn)
                     raise
             if not may_run:
-                slots.rejected += 1
-                raise refusal(opening + limit.exceeded, function, limit.given, slots.in_flight, slots.waiting)
-            slots.admissible += 1
-        slots.admitted += 1
+                raise refuse(slots)
+            slots.admissible += 1.0
+        slots.admitted += 1.0
         try:
             return await (func(*args, **kwargs) if kwargs else func(*args))
         finally:
-            slots.admissible += 1
+            slots.admissible += 1.0
             if slots.waiting:
                 slots.hand_over()
 
     return limited
+
+
+def _refuser(limit: NumberLimit, func: Any) -> Callable[[LoopSlots], TooManyCalls]:
+    opening, function = opening_and_function(func)
+
+    def refuse(slots: LoopSlots) -> TooManyCalls:
+        slots.rejected += 1
+        in_flight = floor(slots.ceiling + slots.admitted - slots.admissible)
+        return refusal(opening + limit.exceeded, function, limit.given, in_flight, slots.waiting)
+
+    return refuse
 
 
 def _any_coroutine(rules: Rules, func: Any) -> Any:

@@ -101,7 +101,7 @@ class Gone:
     """
 
     def __init__(self) -> None:
-        self.admitted = 0
+        self.admitted = 0.0
         self.rejected = 0
 
     def all(self) -> list[Slots]:

@@ -25,8 +25,8 @@ from typing import Protocol
 # So that 100 * 0.29, which is 28.999999999999996 in floats, means 29.
 TOLERANCE = 1e-9
 
-# An infinite limit has that many slots.
-_MANY = 1 << 62
+# An infinite limit has that many slots, which floats can still count one by one.
+_MANY = 1 << 52
 
 
 class LimitOfTheMoment(Protocol):
@@ -48,7 +48,8 @@ class Slots:
     """The slots and the queue of one key on one event loop.
 
     Two counters are made for the path of a call with the full share that finds a free slot: it compares them, and adds
-    1 to `admitted` now and to `admissible` when it ends.
+    1 to `admitted` now and to `admissible` when it ends. They are floats: Python adds and compares those more quickly
+    than whole numbers.
 
     Args:
         loop: The event loop.
@@ -93,19 +94,19 @@ class Slots:
         max_waiting_calls: float | None = None,
         key: Hashable = None,
     ) -> None:
-        self.admitted = 0
-        self.admissible = 0
+        self.admitted = 0.0
+        self.admissible = 0.0
         self.waiting = 0
         self.room = 0
         self.key = key
         self._loop = loop
         self._limit = limit
         self._limit_seen: float = 0  # All that depends on the limit belongs to this one.
-        self.ceiling = 0
+        self.ceiling = 0.0
         self._max_waiting_time = max_waiting_time
         self._max_waiting_calls = max_waiting_calls
         self._arrivals = 0
-        self._lanes: dict[int, _Lane] = {}
+        self._lanes: dict[float, _Lane] = {}
         self._share: float | None = None  # That of all who wait; None if they differ.
         self._departures = 0  # Since the corpses were last removed.
         self._timer: TimerHandle | None = None
@@ -114,7 +115,7 @@ class Slots:
     @property
     def in_flight(self) -> int:
         """How many slots are taken."""
-        return self.ceiling + self.admitted - self.admissible
+        return int(self.ceiling + self.admitted - self.admissible)
 
     def look(self) -> None:
         """If the limit has changed, hand over what slots there are to those who wait, in order of arrival."""
@@ -122,7 +123,7 @@ class Slots:
         if limit == self._limit_seen:
             return
         self._limit_seen = limit
-        ceiling = self._bound(1.0)
+        ceiling = float(self._bound(1.0))
         self.admissible += ceiling - self.ceiling
         self.ceiling = ceiling
         if not self._max_waiting_time or not ceiling:
@@ -136,20 +137,20 @@ class Slots:
 
     def take(self) -> None:
         """Take a slot, whether or not there is one."""
-        self.admissible -= 1
+        self.admissible -= 1.0
 
     def count_admitted(self) -> None:
         """Count as admitted a call that has taken a slot."""
-        self.admitted += 1
-        self.admissible += 1
+        self.admitted += 1.0
+        self.admissible += 1.0
 
     def try_take(self, share: float) -> bool:
         """Take a slot, if there is one within this share of the limit."""
         if self._limit_seen != self._limit.value:
             self.look()
-        if self.ceiling + self.admitted - self.admissible + 1 > self._limit_seen * share + TOLERANCE:
+        if self.ceiling + self.admitted - self.admissible + 1.0 > self._limit_seen * share + TOLERANCE:
             return False
-        self.admissible -= 1
+        self.admissible -= 1.0
         return True
 
     def has_room(self) -> bool:
@@ -193,7 +194,7 @@ class Slots:
 
     def leave(self) -> None:
         """Give a slot back."""
-        self.admissible += 1
+        self.admissible += 1.0
         if self.waiting:
             self.hand_over()
 
@@ -202,7 +203,7 @@ class Slots:
         if self._limit_seen != self._limit.value:
             self.look()
             return
-        lane = self._lanes.get(self.ceiling + self.admitted - self.admissible + 1)
+        lane = self._lanes.get(self.ceiling + self.admitted - self.admissible + 1.0)
         while lane:
             _, future, _, _ = lane.popleft()
             if not future.done():
@@ -226,7 +227,7 @@ class Slots:
         lane.append(waiter)
 
     def _wake(self, future: Future[bool]) -> None:
-        self.admissible -= 1
+        self.admissible -= 1.0
         self.waiting -= 1
         if not self.waiting:
             self._close_lanes()
