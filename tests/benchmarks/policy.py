@@ -106,7 +106,8 @@ def dike_waiting(serve: Serve, wait: float) -> Func:
 def older_dike(serve: Serve, wait: float) -> Func:
     from dike import batch
 
-    batched = batch(target_batch_size=MOST, max_waiting_time=wait)(serve)
+    # Where it falls behind, it shall be slow and not give up.
+    batched = batch(target_batch_size=MOST, max_waiting_time=wait, max_processing_time=3600.0)(serve)
 
     async def single(item: int) -> int:
         return (await batched([item]))[0]
