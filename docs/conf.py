@@ -44,9 +44,9 @@ intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory
 
 # What signatures name of private modules has no entry of its own.
 nitpick_ignore_regex = [("py:class", r"dike_\w+\._.+")]
-nitpick_ignore = [("py:class", name) for name in ("Client", "Decorator", "F", "Reason")]
+nitpick_ignore = [("py:class", name) for name in ("Decorator", "F")]
 
-# The packages import it for type checkers only, and Sphinx looks for it where they would.
+# The packages import it for type checkers only. Sphinx evaluates annotations, and looks at the builtins last.
 vars(builtins)["timedelta"] = datetime.timedelta
 
 # In a docstring `name` is a link if it is the name of something that has an entry, else plain code.

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import virtual_clock
 from dike_limit import TooManyCalls, limit_jobs
 from limit.jobs import Jobs, settle
 
@@ -90,6 +91,22 @@ async def test_a_limiter_that_has_seen_nothing_shows_zeros() -> None:
     limiter = limit_jobs(limit=1)
     assert (limiter.in_flight, limiter.waiting, limiter.admitted, limiter.rejected) == (0, 0, 0, 0)
     await settle()
+
+
+@pytest.mark.parametrize("options", [{}, {"max_waiting_time": 5}, {"key": lambda name: 1}, {"share": 0.5}])
+@pytest.mark.parametrize("name", ["in_flight", "waiting", "admitted", "rejected"])
+def test_the_counters_are_whole_numbers_in_an_event_loop_and_outside(name: str, options: Any) -> None:
+    limiter = limit_jobs(limit=2, **options)
+
+    async def main() -> Any:
+        jobs = Jobs(limiter)
+        await jobs.start(1, 2, 3)
+        here = getattr(limiter, name)
+        await jobs.end_all()
+        return here
+
+    assert type(virtual_clock.run(main())) is int
+    assert type(getattr(limiter, name)) is int
 
 
 @pytest.mark.parametrize("name", ["in_flight", "waiting", "admitted", "rejected"])

@@ -32,6 +32,7 @@ async def test_a_refused_call_tells_what_it_met(options: Any) -> None:
     assert error.function == "Jobs.__init__.<locals>.job"
     assert error.limit == 2.5
     assert error.in_flight == 2
+    assert type(error.in_flight) is type(error.waiting) is int
     assert error.waiting == (1 if "max_waiting_time" in options else 0)
     assert error.key is None
     assert error.retry_after is None

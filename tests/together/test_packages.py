@@ -63,7 +63,7 @@ def test_every_public_object_has_a_docstring(name: str) -> None:
         assert getattr(module, public).__doc__, public
 
 
-def test_what_all_packages_need_is_the_same_in_each() -> None:
+def test_what_several_packages_need_is_the_same_in_each() -> None:
     copies = [path.read_text() for path in ROOT.glob("packages/*/src/*/_decorating.py")]
     assert len(copies) == 3
     assert len(set(copies)) == 1
@@ -96,11 +96,37 @@ def test_the_three_need_nothing_and_dike_needs_ranges_of_the_three() -> None:
     assert project("dike")["dependencies"] == ["dike-batch>=1.0,<2", "dike-limit>=1.0,<2", "dike-retry>=1.0,<2"]
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_an_import_brings_in_nothing_but_the_standard_library(name: str) -> None:
-    code = f"import sys; import {name}; print(*{{m.partition('.')[0] for m in sys.modules}})"
+def loaded_by(code: str) -> set[str]:
+    """Return the modules that there are after `code` in an interpreter that has imported asyncio only."""
     # Without `site`, whose .pth files import what they like; the path is handed on instead.
-    path = f"import sys; sys.path[:] = {sys.path!r}; "
-    loaded = subprocess.run([sys.executable, "-S", "-c", path + code], capture_output=True, text=True, check=True)
-    foreign = set(loaded.stdout.split()) - sys.stdlib_module_names - set(PUBLIC) - {"__main__", "__mp_main__"}
-    assert foreign == set()
+    before, after = f"import sys; sys.path[:] = {sys.path!r}; import asyncio", "print(*sys.modules)"
+    lines = "\n".join([before, code, after])
+    done = subprocess.run([sys.executable, "-S", "-c", lines], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+DECORATED = """
+async def double(rows):
+    return rows + rows
+
+import dike
+import dike_limit
+
+dike.retry(timeout=1, budget=None, on_failure=print)(double)
+dike.limit_jobs(limit=1)(double)
+dike.limit_jobs(limit=dike_limit.AdaptiveLimit())(double)
+dike.batch(target_batch_size=1, max_waiting_time=1)(double)
+"""
+
+
+@pytest.mark.parametrize("code", [*(f"import {name}" for name in PUBLIC), DECORATED])
+def test_nothing_but_the_standard_library_is_needed(code: str) -> None:
+    names = {module.partition(".")[0] for module in loaded_by(code)}
+    assert names - sys.stdlib_module_names - set(PUBLIC) - {"__main__", "__mp_main__"} == set()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_takes_long_to_import_and_few_need_comes_late(name: str) -> None:
+    late = {"datetime", "_datetime", "numbers", "random", "copy", "hashlib", "dataclasses"}
+    late |= {"dike_batch._batcher", "dike_limit._adaptive_search", "dike_limit._shared_leases"}
+    assert late & (loaded_by(f"import {name}") - loaded_by("")) == set()

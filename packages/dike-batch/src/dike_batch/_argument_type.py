@@ -1,4 +1,4 @@
-"""Containers of rows that are not built in."""
+"""Containers of rows that are not built in; apart, since the rest is imported only for batched functions."""
 
 from __future__ import annotations
 

@@ -114,11 +114,6 @@ def batch(
         parsing ['ff', '10'] to base 16
         [3, 255, ValueError('?'), 16]
     """
-    # Late: of all that dike has, this takes longest to import, and only batched functions need it.
-    from dike_batch._batcher import Batcher
-    from dike_batch._containers import container
-    from dike_batch._dispatcher import Rules
-
     target = number("target_batch_size", target_batch_size)
     require(target > 0, "target_batch_size", "> 0", target_batch_size)
     max_wait = seconds("max_waiting_time", max_waiting_time)
@@ -137,6 +132,11 @@ def batch(
         names = tuple(group_by)
     except TypeError:
         raise TypeError(f"group_by must be names of parameters, but got {group_by!r}") from None
+    # Late: of all that dike has, this takes longest to import, and only batched functions need it.
+    from dike_batch._batcher import Batcher
+    from dike_batch._containers import container
+    from dike_batch._dispatcher import Rules
+
     rules = Rules(
         target=target,
         max_wait=max_wait,

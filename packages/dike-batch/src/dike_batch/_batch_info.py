@@ -1,4 +1,4 @@
-"""The figures of a batched function."""
+"""The figures of a batched function; apart, since the rest is imported only when there is one."""
 
 from typing import NamedTuple
 

@@ -11,6 +11,10 @@ A queue is *due* when it has enough rows, when its oldest entry has waited long 
 sends due queues, the one with the oldest entry first, while fewer batches run than may. What is in a batch is decided
 there and no earlier, so a queue keeps filling while the function is busy. Since all entries may wait equally long, the
 queue with the oldest entry is also the one whose time comes first, and one timer is enough for all.
+
+An `Entry` is a call; a `CutCall` is one with more rows than a batch may have, each `Piece` of which is an entry.
+`ByAge` keeps the queues that are due, and those that are not, in the order of their oldest entries. `LoopState` is
+what the dispatchers of one event loop have in common.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ class Rules:
 State = TypeVar("State")
 
 
+# dike_limit._loop_slots has the same class, since each package stands alone; a test keeps them equal.
 class PerLoop(dict[AbstractEventLoop, State]):
     """The state of each event loop, made when a loop first asks for it.
 

@@ -9,3 +9,4 @@ __all__ = ["AdaptiveLimit", "JobLimiter", "SharedLimit", "TooManyCalls", "limit_
 
 for _public in (AdaptiveLimit, JobLimiter, SharedLimit, TooManyCalls, limit_jobs):
     _public.__module__ = __name__
+del _public

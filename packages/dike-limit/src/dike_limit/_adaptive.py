@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from asyncio import get_running_loop
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ._call import Call, Limit
 from ._decorating import number, require
 from ._loop_slots import PerLoop
+from ._rules import Call, Limit
 
 if TYPE_CHECKING:
     from ._adaptive_search import Search
@@ -86,7 +86,7 @@ class AdaptiveLimit(Limit):
     it changes the limit in trials, to see whether calls queue in the service or it has become slower.
     """
 
-    call = AdaptiveCall
+    call: ClassVar[type[Call]] = AdaptiveCall
 
     def __init__(
         self,

@@ -138,7 +138,7 @@ class Search:
     )
 
     def __init__(self, now: float, initial: float, lowest: float, highest: float) -> None:
-        self.value = initial
+        self.value: float = initial
         self._lowest = lowest
         self._highest = highest
         # What the service does when calls do not queue, and whether a trial has shown that this is not too high.

@@ -1,4 +1,4 @@
-"""The slots of one limiter, by event loop and by key."""
+"""What belongs to one event loop: the slots of a limiter, by key, and state of any kind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ._slots import LimitOfTheMoment, Slots
 State = TypeVar("State")
 
 
+# dike_batch._dispatcher has the same class, since each package stands alone; a test keeps them equal.
 class PerLoop(dict[AbstractEventLoop, State]):
     """The state of each event loop, made when a loop first asks for it.
 
@@ -70,7 +71,7 @@ class LoopSlots(Slots):
         super().__init__(loop, limit, max_waiting_time, max_waiting_calls)
         # An event loop that runs in a way of its own may not tell in which thread.
         self.runner: Any = loop if getattr(type(loop), "run_forever", None) is BaseEventLoop.run_forever else _Nobody
-        self.rejected = 0
+        self.rejected: int = 0
         self._arguments = (loop, limit, max_waiting_time, max_waiting_calls)
         self._by_key: dict[Hashable, Slots] = {}
 
@@ -101,8 +102,8 @@ class Gone:
     """
 
     def __init__(self) -> None:
-        self.admitted = 0.0
-        self.rejected = 0
+        self.admitted: float = 0.0
+        self.rejected: int = 0
 
     def all(self) -> list[Slots]:
         """Return no slots."""

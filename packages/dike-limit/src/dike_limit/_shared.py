@@ -8,31 +8,31 @@ import threading
 from asyncio import get_running_loop
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
 
-from ._call import Call, Limit
 from ._decorating import is_coroutine_function, number, require, seconds
 from ._loop_slots import PerLoop
+from ._rules import Call, Limit
 from ._slots import TOLERANCE
 
-# What only a `SharedLimit` needs is imported when there is one: an import of the package takes everybody's time.
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    # What only a `SharedLimit` needs is imported when there is one: an import of the package takes everybody's time.
     from ._shared_leases import Lease, Leases
     from ._shared_server import Answer
 
-    class Client(Protocol):
-        """What is used of redis-py's asyncio clients."""
-
-        def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-            """Run a script that the server knows."""
-
-        def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
-            """Run a script, which the server then knows."""
-
-
 logger = logging.getLogger("dike")
+
+
+class Client(Protocol):
+    """What is used of redis-py's asyncio clients."""
+
+    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script that the server knows."""
+
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script, which the server then knows."""
 
 
 class SharedCall(Call):
@@ -141,7 +141,7 @@ class SharedLimit(Limit):
     server's clock in the place of the clients'.
     """
 
-    call = SharedCall
+    call: ClassVar[type[Call]] = SharedCall
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class SharedLimit(Limit):
             when_unreachable,
         )
         self._make_client = _maker(redis)
-        self.lost_leases = 0
+        self.lost_leases: int = 0
         self._limit = limit
         self._name = name
         self._mode: Literal["local", "open", "closed"] = when_unreachable

@@ -2,7 +2,7 @@
 
 import math
 import os
-from asyncio import Future, Task, sleep
+from asyncio import AbstractEventLoop, Future, Task, sleep
 from collections.abc import Callable
 from itertools import count
 
@@ -31,7 +31,7 @@ class Leases:
         self.mode: Mode = mode
         self.server = server
         self.on_lost = on_lost
-        self.loop = server.loop
+        self.loop: AbstractEventLoop = server.loop
         self.lines: dict[bytes, Line] = {}
         self._names = map(f"{os.urandom(12).hex()}:%d".__mod__, count())
         self._renewal: Task[None] | None = None
@@ -120,14 +120,14 @@ class Lease:
     def __init__(self, leases: Leases, sorted_set: bytes, name: str, capacity: int, patient: bool) -> None:
         self._leases = leases
         self._sorted_set = sorted_set
-        self.id = name
-        self.capacity = capacity
-        self.patient = patient
+        self.id: str = name
+        self.capacity: int = capacity
+        self.patient: bool = patient
         self.answer: Future[bool] = leases.loop.create_future()
         self.retry_after: float | None = None
-        self.granted = False
-        self.sent = False
-        self.refused = False
+        self.granted: bool = False
+        self.sent: bool = False
+        self.refused: bool = False
 
     async def ask(self) -> bool:
         """Ask to enter: whether the call may run. Takes `TRY` seconds at most."""

@@ -7,7 +7,7 @@ by then all who waited for an answer have gone on without.
 import asyncio
 import logging
 import math
-from asyncio import Future, TimerHandle, get_running_loop, timeout
+from asyncio import AbstractEventLoop, Future, TimerHandle, get_running_loop, timeout
 from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
@@ -42,10 +42,10 @@ class Server:
     """
 
     def __init__(self, name: str, mode: Mode, run_script: RunScript) -> None:
-        self.loop = get_running_loop()
-        self.answers = True
+        self.loop: AbstractEventLoop = get_running_loop()
+        self.answers: bool = True
         self.on_change: Callable[[], None] = lambda: None
-        self.connections = asyncio.Semaphore(CONNECTIONS)
+        self.connections: asyncio.Semaphore = asyncio.Semaphore(CONNECTIONS)
         self._name = name
         self._mode = mode
         self._run_script = run_script

@@ -25,7 +25,7 @@ from typing import Protocol
 # So that 100 * 0.29, which is 28.999999999999996 in floats, means 29.
 TOLERANCE = 1e-9
 
-# An infinite limit has that many slots, which floats can still count one by one.
+# The most slots there are, with an infinite limit too: so many floats can count one by one.
 _MANY = 1 << 52
 
 
@@ -94,15 +94,15 @@ class Slots:
         max_waiting_calls: float | None = None,
         key: Hashable = None,
     ) -> None:
-        self.admitted = 0.0
-        self.admissible = 0.0
-        self.waiting = 0
-        self.room = 0
-        self.key = key
+        self.admitted: float = 0.0
+        self.admissible: float = 0.0
+        self.waiting: int = 0
+        self.room: int = 0
+        self.key: Hashable = key
         self._loop = loop
         self._limit = limit
         self._limit_seen: float = 0  # All that depends on the limit belongs to this one.
-        self.ceiling = 0.0
+        self.ceiling: float = 0.0
         self._max_waiting_time = max_waiting_time
         self._max_waiting_calls = max_waiting_calls
         self._arrivals = 0

@@ -64,12 +64,12 @@ class TooManyCalls(Exception):  # noqa: N818
         retry_after: float | None = None,
     ) -> None:
         super().__init__(*args)
-        self.function = function
-        self.limit = limit
-        self.in_flight = in_flight
-        self.waiting = waiting
-        self.key = key
-        self.retry_after = retry_after
+        self.function: str | None = function
+        self.limit: float | None = limit
+        self.in_flight: int | None = in_flight
+        self.waiting: int | None = waiting
+        self.key: Hashable = key
+        self.retry_after: float | None = retry_after
 
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = {name: getattr(self, name) for name in TooManyCalls.__slots__}

@@ -1,4 +1,4 @@
-"""What comes to a decorator: options, checked with the offending value in the message, and functions of all kinds.
+"""Options, checked with the offending value in the message, and the kinds of functions that can be decorated.
 
 Each package of dike stands alone, so each has this file; a test keeps the copies equal.
 """
@@ -10,9 +10,6 @@ import inspect
 import math
 from collections.abc import Callable
 from typing import Any
-
-_DESCRIPTORS: tuple[type[Any], ...] = (classmethod, staticmethod)
-_NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 def number(name: str, value: Any) -> float:
@@ -41,7 +38,7 @@ def seconds(name: str, value: Any) -> float:
     """
     if _is_real(value):
         return number(name, value)
-    from datetime import timedelta  # Late, since it takes long, and who has one has imported it already.
+    from datetime import timedelta  # Late: it takes long, and who has a timedelta has imported it.
 
     if not isinstance(value, timedelta):
         raise TypeError(f"{name} must be a number of seconds or a timedelta, but got {value!r}")
@@ -60,6 +57,10 @@ def _is_real(value: Any) -> bool:
     import numbers  # Late, as few have numbers of other types, such as numpy's.
 
     return isinstance(value, numbers.Real)
+
+
+_DESCRIPTORS: tuple[type[Any], ...] = (classmethod, staticmethod)
+_NAMES = ("__module__", "__name__", "__qualname__", "__doc__")
 
 
 def without_partial(func: Any) -> Any:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from logging import INFO, WARNING, getLogger
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from dike_retry._budget import RetryBudget
 from dike_retry._decorating import is_async_generator_function, is_coroutine_function, number, require, seconds
@@ -16,9 +16,8 @@ from dike_retry._timing import Timing
 
 if TYPE_CHECKING:
     from datetime import timedelta
-    from typing import Literal
 
-    Reason = Literal["attempts", "timeout", "budget", "retry_if"]
+Reason = Literal["attempts", "timeout", "budget", "retry_if"]
 
 logger = getLogger("dike")
 
@@ -27,6 +26,24 @@ FINAL = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 GROUP: type[BaseException] = BaseExceptionGroup
 
 _waits_nothing = ContextVar("dike_retry.no_delay", default=False)
+
+
+if sys.version_info >= (3, 12):  # pragma: no cover
+    from asyncio import current_task as current_task
+else:  # pragma: no cover
+    _current_tasks: dict[object, asyncio.Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
+
+    def current_task() -> "asyncio.Task[Any] | None":
+        """Return the running task, without the system call that `asyncio.current_task` makes on Python 3.11.
+
+        It asks for the process id each time, in case of a fork, and that takes longer than all else that a failure
+        costs here. If one task is running in all threads, it is this one.
+        """
+        try:
+            (task,) = _current_tasks.values()
+        except ValueError:
+            return asyncio.current_task()
+        return task
 
 
 class FailedAttempt(NamedTuple):
@@ -47,7 +64,7 @@ class FailedAttempt(NamedTuple):
     exception: BaseException
     delay: float | None
     elapsed: float
-    gave_up: "Reason | None"
+    gave_up: Reason | None
 
 
 class Policy:
@@ -106,7 +123,7 @@ class Policy:
         _check_callback("on_failure", on_failure)
         self.on_failure = on_failure
 
-    def decide(self, exc: BaseException, attempt: int, base: float, timing: Timing | None) -> "float | Reason":
+    def decide(self, exc: BaseException, attempt: int, base: float, timing: Timing | None) -> float | Reason:
         """Return the seconds to sleep before the next attempt, or the reason for giving up.
 
         Args:
@@ -176,7 +193,7 @@ class Judge:
             self._tell(exc, attempt, outcome, None, timing)
         return outcome
 
-    def give_up(self, exc: BaseException, attempt: int, reason: "Reason", timing: Timing | None) -> None:
+    def give_up(self, exc: BaseException, attempt: int, reason: Reason, timing: Timing | None) -> None:
         """Report that `exc` comes out: if there were retries, in the log and on `exc` itself (PEP 678)."""
         if attempt > 1:
             text = f"gave up on {self._function} after {attempt} attempts ({reason})"
@@ -205,7 +222,7 @@ class Judge:
         return timing.last_failure
 
     def _tell(
-        self, exc: BaseException, attempt: int, delay: float | None, reason: "Reason | None", timing: Timing
+        self, exc: BaseException, attempt: int, delay: float | None, reason: Reason | None, timing: Timing
     ) -> None:
         if self._policy.on_failure is None:
             return
@@ -298,21 +315,3 @@ def _safe_repr(exc: BaseException) -> str:
         return repr(exc)
     except Exception:
         return object.__repr__(exc)
-
-
-if sys.version_info >= (3, 12):  # pragma: no cover
-    from asyncio import current_task as current_task
-else:  # pragma: no cover
-    _current_tasks: dict[object, asyncio.Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
-
-    def current_task() -> "asyncio.Task[Any] | None":
-        """Return the running task, without the system call that `asyncio.current_task` makes on Python 3.11.
-
-        It asks for the process id each time, in case of a fork, and that takes longer than all else that a failure
-        costs here. If one task is running in all threads, it is this one.
-        """
-        try:
-            (task,) = _current_tasks.values()
-        except ValueError:
-            return asyncio.current_task()
-        return task

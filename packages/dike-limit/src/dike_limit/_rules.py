@@ -1,21 +1,4 @@
-"""One call's way through a limiter, what the limiter has been told, and the limit itself.
-
-This is where other kinds of limit plug in. A `Limit` names the class of its calls, a subclass of `Call` that overrides
-`__aenter__` and `__aexit__` and builds on these steps:
-
-* `find_slots()`: asks `key` and `share`; False for a call that bypasses the limit, and then `slots` stays `None`;
-* `try_take()`: takes a slot of this event loop if one is free;
-* `await wait()`: waits for one else, or raises `TooManyCalls`;
-* `admitted()`: counts the call as admitted;
-* `give_back()`: frees the slot of this event loop, and forgets the key if nothing of it runs or waits;
-* `refusal(retry_after)`: counts the call as rejected, and makes the exception to raise.
-
-`find_slots` sets `key`, `share`, and `loop_slots` and `slots`, both of the running event loop. Between `try_take` and
-`give_back` the call holds one of `slots`; a subclass that waits in a way of its own adds itself to ``slots.waiting``
-meanwhile, which also keeps the key's state alive. `is_stream` tells an async generator from a coroutine.
-
-`__aexit__` sees what ended the call. With a `GeneratorExit` (a coroutine closed unfinished) it must not suspend.
-"""
+"""What a limiter has been told, and one call's way through it."""
 
 from __future__ import annotations
 
@@ -35,8 +18,79 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
+class Rules:
+    """What a limiter has been told, and its slots.
+
+    Args:
+        limit: See `limit_jobs`, like all the others.
+        max_waiting_time: See there.
+        max_waiting_calls: See there.
+        key: See there.
+        share: See there.
+
+    Attributes:
+        limit: The limit.
+        max_waiting_time: In seconds.
+        key: A function that finds a call's key, or `None`.
+        share: A number, or a function that finds a call's share.
+        loops: The slots of each event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: float | Limit,
+        max_waiting_time: float | timedelta,
+        max_waiting_calls: float | None,
+        key: Callable[..., Any] | None,
+        share: float | Callable[..., Any],
+    ) -> None:
+        self.max_waiting_time: float = seconds("max_waiting_time", max_waiting_time)
+        require(self.max_waiting_time >= 0, "max_waiting_time", ">= 0", max_waiting_time)
+        if max_waiting_calls is not None:
+            require(number("max_waiting_calls", max_waiting_calls) >= 0, "max_waiting_calls", ">= 0", max_waiting_calls)
+        self._max_waiting_calls = max_waiting_calls
+        if key is not None:
+            _check_function("key", key)
+        self.key = key
+        if callable(share):
+            _check_function("share", share)
+            self.share: float | Callable[..., Any] = share
+        else:
+            self.share = checked_share(share)
+        if isinstance(limit, Limit):
+            limit.bind(has_key=key is not None)
+            self.limit: Limit = limit
+        else:
+            try:
+                self.limit = NumberLimit(limit)
+            except ValueError as error:
+                raise ValueError("Error when wrapping f(). Limit must be >= 0!") from error
+        self.loops: EachLoopSlots = EachLoopSlots(self._new_loop_slots)
+
+    def _new_loop_slots(self) -> LoopSlots:
+        return LoopSlots(get_running_loop(), self.limit.on_loop(), self.max_waiting_time, self._max_waiting_calls)
+
+
 class Call:
     """One call's way through a limiter: an async context manager that holds a slot.
+
+    This is where other kinds of limit plug in: a subclass overrides `__aenter__` and `__aexit__`, and builds on these
+    steps:
+
+    * `find_slots()`: asks `key` and `share`; False for a call that bypasses the limit, and then `slots` stays `None`;
+    * `try_take()`: takes a slot of this event loop if one is free;
+    * `await wait()`: waits for one else, or raises `TooManyCalls`;
+    * `admitted()`: counts the call as admitted;
+    * `give_back()`: frees the slot of this event loop, and forgets the key if nothing of it runs or waits;
+    * `refusal(retry_after)`: counts the call as rejected, and makes the exception to raise.
+
+    `find_slots` sets `key`, `share`, and `loop_slots` and `slots`, both of the running event loop. Between `try_take`
+    and `give_back` the call holds one of `slots`; a subclass that waits in a way of its own adds itself to
+    ``slots.waiting`` meanwhile, which also keeps the key's state alive. `is_stream` tells an async generator from a
+    coroutine.
+
+    `__aexit__` sees what ended the call. With a `GeneratorExit` (a coroutine closed unfinished) it must not suspend.
 
     Args:
         rules: Those of the limiter.
@@ -58,13 +112,13 @@ class Call:
         func: Any = None,
         is_stream: bool = False,
     ) -> None:
-        self.rules = rules
-        self.args = args
-        self.kwargs = kwargs
-        self.func = func
-        self.is_stream = is_stream
+        self.rules: Rules = rules
+        self.args: tuple[Any, ...] = args
+        self.kwargs: Mapping[str, Any] = kwargs
+        self.func: Any = func
+        self.is_stream: bool = is_stream
         self.key: Hashable = None
-        self.share = 1.0
+        self.share: float = 1.0
         self.slots: Slots | None = None
 
     async def __aenter__(self) -> None:
@@ -153,7 +207,7 @@ class Limit(ABC):
     """What `limit_jobs` takes as `limit`. Numbers are made into one; `AdaptiveLimit` and `SharedLimit` are subclasses.
 
     Attributes:
-        call: The class of the calls under such a limit.
+        call: The class of the calls under such a limit, see `Call`.
     """
 
     # Empty, so that a subclass may have slots or not.
@@ -196,8 +250,8 @@ class NumberLimit(Limit):
         value = number("limit", limit)
         require(value >= 0, "limit", ">= 0", limit)
         self.given: float = limit
-        self.exceeded = f"! limit={limit} exceeded"
-        self.value = value
+        self.exceeded: str = f"! limit={limit} exceeded"
+        self.value: float = value
 
     def on_loop(self) -> LimitOfTheMoment:
         """Return itself."""
@@ -206,60 +260,6 @@ class NumberLimit(Limit):
     def current(self) -> float:
         """Return the number as it was given."""
         return self.given
-
-
-class Rules:
-    """What a limiter has been told, and its slots.
-
-    Args:
-        limit: See `limit_jobs`, like all the others.
-        max_waiting_time: See there.
-        max_waiting_calls: See there.
-        key: See there.
-        share: See there.
-
-    Attributes:
-        limit: The limit.
-        max_waiting_time: In seconds.
-        key: A function that finds a call's key, or `None`.
-        share: A number, or a function that finds a call's share.
-        loops: The slots of each event loop.
-    """
-
-    def __init__(
-        self,
-        *,
-        limit: float | Limit,
-        max_waiting_time: float | timedelta,
-        max_waiting_calls: float | None,
-        key: Callable[..., Any] | None,
-        share: float | Callable[..., Any],
-    ) -> None:
-        self.max_waiting_time = seconds("max_waiting_time", max_waiting_time)
-        require(self.max_waiting_time >= 0, "max_waiting_time", ">= 0", max_waiting_time)
-        if max_waiting_calls is not None:
-            require(number("max_waiting_calls", max_waiting_calls) >= 0, "max_waiting_calls", ">= 0", max_waiting_calls)
-        self._max_waiting_calls = max_waiting_calls
-        if key is not None:
-            _check_function("key", key)
-        self.key = key
-        if callable(share):
-            _check_function("share", share)
-            self.share: float | Callable[..., Any] = share
-        else:
-            self.share = checked_share(share)
-        if isinstance(limit, Limit):
-            limit.bind(has_key=key is not None)
-            self.limit = limit
-        else:
-            try:
-                self.limit = NumberLimit(limit)
-            except ValueError as error:
-                raise ValueError("Error when wrapping f(). Limit must be >= 0!") from error
-        self.loops = EachLoopSlots(self._new_loop_slots)
-
-    def _new_loop_slots(self) -> LoopSlots:
-        return LoopSlots(get_running_loop(), self.limit.on_loop(), self.max_waiting_time, self._max_waiting_calls)
 
 
 def checked_share(share: Any) -> float:
