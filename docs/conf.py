@@ -44,7 +44,7 @@ intersphinx_mapping = {"python": ("https://docs.python.org/3", "python-inventory
 
 # What signatures name of private modules has no entry of its own.
 nitpick_ignore_regex = [("py:class", r"dike_\w+\._.+")]
-nitpick_ignore = [("py:class", name) for name in ("Decorator", "F")]
+nitpick_ignore = [("py:class", name) for name in ("Client", "Decorator", "F")]
 
 # The packages import it for type checkers only. Sphinx evaluates annotations, and looks at the builtins last.
 vars(builtins)["timedelta"] = datetime.timedelta

@@ -93,7 +93,7 @@ def run(quick: bool) -> dict[str, Any]:
         "about": (
             f"Each import {rounds} times in an interpreter of its own, in turns, after `import asyncio`; from compiled "
             "files on a warm disk. Foreign modules are those of neither the standard library nor the contender itself. "
-            "What only some programs need comes late: the machinery of `batch` with the first batched function."
+            "What `batch` and `limit_jobs` work with comes late, with the first decorator that is made."
         ),
         "tables": [
             {

@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import math
 from asyncio import get_running_loop
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ._decorating import number, require
-from ._loop_slots import PerLoop
-from ._rules import Call, Limit
+from ._limit import Limit
 
 if TYPE_CHECKING:
     from ._adaptive_search import Search
-
-
-class AdaptiveCall(Call):
-    """One call's way through a limiter with an `AdaptiveLimit`."""
-
-    __slots__ = ("_began", "_loop", "_search")
-
-    def admitted(self) -> None:
-        """Count the call as admitted, and look at the clock."""
-        super().admitted()
-        limit = self.rules.limit
-        assert isinstance(limit, AdaptiveLimit)
-        self._loop = loop = get_running_loop()
-        self._search = limit.searches[loop]
-        self._began = loop.time()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        slots = self.slots
-        assert slots is not None
-        limit = self.rules.limit
-        assert isinstance(limit, AdaptiveLimit)
-        if self.is_stream or not (exception is None or isinstance(exception, limit.drop_on)):
-            self._search.ignore(slots.in_flight)
-        else:
-            now = self._loop.time()
-            self._search.measure(slots.in_flight, now, now - self._began, exception is not None)
-        self.give_back()
-        slots.look()
+    from ._loop_slots import PerLoop
+    from ._rules import Call
 
 
 class AdaptiveLimit(Limit):
@@ -86,8 +56,6 @@ class AdaptiveLimit(Limit):
     it changes the limit in trials, to see whether calls queue in the service or it has become slower.
     """
 
-    call: ClassVar[type[Call]] = AdaptiveCall
-
     def __init__(
         self,
         *,
@@ -105,6 +73,10 @@ class AdaptiveLimit(Limit):
         for kind in types:
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
                 raise TypeError(f"drop_on must be types of exceptions, but got {drop_on!r}")
+        from ._adaptive_call import AdaptiveCall
+        from ._loop_slots import PerLoop
+
+        self.call: type[Call] = AdaptiveCall
         self._initial = initial
         self._min = min
         self._max = max

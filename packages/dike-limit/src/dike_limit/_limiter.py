@@ -1,24 +1,20 @@
-"""The decorator, and what runs around a limited function."""
+"""The decorator."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from math import floor
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._adaptive import AdaptiveLimit
 from ._decorating import wrap
-from ._loop_slots import LoopSlots
-from ._rules import NumberLimit, Rules, opening_and_function
 from ._shared import SharedLimit
-from ._too_many_calls import TooManyCalls, refusal
 
 if TYPE_CHECKING:
     from datetime import timedelta
+
+    from ._rules import Rules
 
     Async = Coroutine[Any, Any, Any] | AsyncIterator[Any]
     F = TypeVar("F", bound=Callable[..., Async] | classmethod[Any, ..., Async] | staticmethod[..., Async])
@@ -120,6 +116,9 @@ def limit_jobs(
 
         How a FastAPI handler answers with ``503 Service Unavailable`` is shown at `TooManyCalls`.
     """
+    # Late: what limited functions work with takes long to import, and who uses other decorators of dike needs none.
+    from ._rules import Rules
+
     rules = Rules(
         limit=limit,
         max_waiting_time=max_waiting_time,
@@ -166,10 +165,12 @@ class JobLimiter:
         Raises:
             ValueError: `func` is none of these.
         """
+        from ._shells import async_generator, coroutine
+
         wrapped: F = wrap(
             func,
-            coroutine=partial(_coroutine, self._rules),
-            async_generator=partial(_async_generator, self._rules),
+            coroutine=partial(coroutine, self._rules),
+            async_generator=partial(async_generator, self._rules),
         )
         return wrapped
 
@@ -203,10 +204,8 @@ class JobLimiter:
 
     @limit.setter
     def limit(self, limit: float) -> None:
-        given, loops = self._rules.limit, self._rules.loops
-        if not isinstance(given, NumberLimit):
-            raise AttributeError(f"limit cannot be set, since it was given as {given!r}")
-        given.set(limit)
+        self._rules.limit.set(limit)
+        loops = self._rules.loops
         loops.forget_last()
         try:
             here = loops.here()
@@ -235,130 +234,3 @@ class JobLimiter:
     def rejected(self) -> int:
         """How many calls have got `TooManyCalls` so far."""
         return sum(each.rejected for each in self._rules.loops.in_view())
-
-
-def _coroutine(rules: Rules, func: Any) -> Any:
-    """Return the shell of a coroutine function.
-
-    `_any_coroutine` would do for all. Its two specializations for plain limits do the same in a fraction of the time:
-    they are on the path of every call of most users.
-    """
-    limit = rules.limit
-    if not isinstance(limit, NumberLimit) or rules.key is not None or rules.share != 1.0:
-        return _any_coroutine(rules, func)
-    if rules.max_waiting_time:
-        return _waiting_room(rules, limit, func)
-    return _fail_fast(rules, limit, func)
-
-
-def _fail_fast(rules: Rules, limit: NumberLimit, func: Any) -> Any:
-    # For a number and no options.
-    loops = rules.loops
-    refuse = _refuser(limit, func)
-
-    async def limited(*args: Any, **kwargs: Any) -> Any:
-        slots = loops.last
-        if slots.runner._thread_id != get_ident():
-            slots = loops.here()
-        admitted = slots.admitted
-        if admitted >= slots.admissible:
-            raise refuse(slots)
-        slots.admitted = admitted + 1.0
-        try:
-            return await (func(*args, **kwargs) if kwargs else func(*args))
-        finally:
-            slots.admissible += 1.0
-
-    return limited
-
-
-def _waiting_room(rules: Rules, limit: NumberLimit, func: Any) -> Any:
-    # For a number with a waiting room.
-    loops = rules.loops
-    refuse = _refuser(limit, func)
-
-    async def limited(*args: Any, **kwargs: Any) -> Any:
-        slots = loops.last
-        if slots.runner._thread_id != get_ident():
-            slots = loops.here()
-        if slots.admitted >= slots.admissible:
-            may_run = False
-            if slots.waiting < slots.room:
-                turn = slots.join(1.0)
-                try:
-                    may_run = await turn
-                except BaseException:
-                    slots.depart(turn)
-                    raise
-            if not may_run:
-                raise refuse(slots)
-            slots.admissible += 1.0
-        slots.admitted += 1.0
-        try:
-            return await (func(*args, **kwargs) if kwargs else func(*args))
-        finally:
-            slots.admissible += 1.0
-            if slots.waiting:
-                slots.hand_over()
-
-    return limited
-
-
-def _any_coroutine(rules: Rules, func: Any) -> Any:
-    call = rules.limit.call
-
-    async def limited(*args: Any, **kwargs: Any) -> Any:
-        async with call(rules, args, kwargs, func):
-            return await func(*args, **kwargs)
-
-    return limited
-
-
-def _async_generator(rules: Rules, func: Any) -> Any:
-    """Return the shell of an async generator function."""
-    call = rules.limit.call
-
-    async def limited(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        async with call(rules, args, kwargs, func, is_stream=True):
-            items = func(*args, **kwargs)
-            try:
-                item = await _first(items)
-                while True:
-                    try:
-                        sent = yield item
-                    except GeneratorExit:
-                        raise
-                    except BaseException as exception:
-                        item = await items.athrow(exception)
-                    else:
-                        item = await items.asend(sent)
-            except StopAsyncIteration:
-                return
-            finally:
-                await items.aclose()
-
-    return limited
-
-
-def _first(items: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    # What `anext` does, except that the event loop does not get to know the generator: at its end it would close it at
-    # the same time as we do, and complain.
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return anext(items)
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-
-
-def _refuser(limit: NumberLimit, func: Any) -> Callable[[LoopSlots], TooManyCalls]:
-    # Apart, so that the shell of a call that is admitted has few free variables, each of which costs a little.
-    opening, function = opening_and_function(func)
-
-    def refuse(slots: LoopSlots) -> TooManyCalls:
-        slots.rejected += 1
-        # What the property of that name does, in half the time.
-        in_flight = floor(slots.ceiling + slots.admitted - slots.admissible)
-        return refusal(opening + limit.exceeded, function, limit.given, in_flight, slots.waiting)
-
-    return refuse

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from asyncio import get_running_loop
 from collections.abc import Callable, Hashable, Mapping
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ._decorating import is_async_generator_function, is_coroutine_function, named, number, require, seconds
+from ._limit import Limit
 from ._loop_slots import EachLoopSlots, LoopSlots
 from ._slots import LimitOfTheMoment, Slots
 from ._too_many_calls import TooManyCalls, refusal
@@ -203,34 +203,6 @@ class Call:
         return refusal(text, function, limit, slots.in_flight, slots.waiting, self.key, retry_after)
 
 
-class Limit(ABC):
-    """What `limit_jobs` takes as `limit`. Numbers are made into one; `AdaptiveLimit` and `SharedLimit` are subclasses.
-
-    Attributes:
-        call: The class of the calls under such a limit, see `Call`.
-    """
-
-    # Empty, so that a subclass may have slots or not.
-    __slots__ = ()
-
-    call: ClassVar[type[Call]] = Call
-
-    def bind(self, *, has_key: bool) -> None:  # noqa: B027 (most limits do not mind)
-        """Raise `ValueError` if the limit cannot serve a limiter (with a `key`)."""
-
-    @abstractmethod
-    def on_loop(self) -> LimitOfTheMoment:
-        """Return what tells the running event loop's slots the limit of the moment, as `value`.
-
-        Called once for each event loop, when the first call comes. Whoever changes that value calls `look` of the
-        `Slots` afterwards, so that those who wait profit from it.
-        """
-
-    @abstractmethod
-    def current(self) -> float:
-        """Return the limit to show: that of the running event loop, if they differ."""
-
-
 class NumberLimit(Limit):
     """A number, the same on all event loops.
 
@@ -241,6 +213,8 @@ class NumberLimit(Limit):
     """
 
     __slots__ = ("exceeded", "given", "value")
+
+    call = Call
 
     def __init__(self, limit: Any) -> None:
         self.set(limit)

@@ -7,87 +7,22 @@ import math
 import threading
 from asyncio import get_running_loop
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from ._decorating import is_coroutine_function, number, require, seconds
-from ._loop_slots import PerLoop
-from ._rules import Call, Limit
-from ._slots import TOLERANCE
+from ._decorating import number, require, seconds
+from ._limit import Limit
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from ._rules import Call
+
     # What only a `SharedLimit` needs is imported when there is one: an import of the package takes everybody's time.
+    from ._shared_client import Client
     from ._shared_leases import Lease, Leases
     from ._shared_server import Answer
 
 logger = logging.getLogger("dike")
-
-
-class Client(Protocol):
-    """What is used of redis-py's asyncio clients."""
-
-    def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script that the server knows."""
-
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """Run a script, which the server then knows."""
-
-
-class SharedCall(Call):
-    """One call's way through a limiter with a `SharedLimit`."""
-
-    __slots__ = ("_lease",)
-
-    _lease: Lease
-
-    async def __aenter__(self) -> None:
-        """Get a lease, or raise `TooManyCalls`."""
-        if not self.find_slots():
-            return
-        slots = self.slots
-        assert slots is not None
-        limit, max_waiting_time = self.rules.limit, self.rules.max_waiting_time
-        assert isinstance(limit, SharedLimit)
-        time = get_running_loop().time
-        deadline = time() + max_waiting_time
-        may_wait = max_waiting_time > 0 and limit.current() + TOLERANCE >= 1
-        # While it asks, it neither runs nor waits, and its key may be forgotten.
-        self.loop_slots.drop_if_idle(slots)
-        self._lease = lease = limit.new_lease(self.key, self.share, may_wait)
-        try:
-            may_run = await lease.ask()
-            self.slots = slots = self.loop_slots if self.rules.key is None else self.loop_slots.of(self.key)
-            if not may_run and lease.patient and slots.has_room():
-                slots.waiting += 1
-                try:
-                    may_run = await lease.wait(deadline - time())
-                finally:
-                    slots.waiting -= 1
-        except BaseException as exception:
-            self.loop_slots.drop_if_idle(slots)
-            lease.leave()
-            if not isinstance(exception, GeneratorExit):
-                await lease.left()
-            raise
-        if not may_run:
-            lease.leave()
-            raise self.refusal(lease.retry_after)
-        slots.take()
-        self.admitted()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Give the lease back."""
-        if self.slots is None:
-            return
-        self.give_back()
-        self._lease.leave()
-        # A coroutine that is closed must not suspend; a generator may, if it is closed as it should be, by `aclose`.
-        if self.is_stream or not isinstance(exception, GeneratorExit):
-            await self._lease.left()
 
 
 class SharedLimit(Limit):
@@ -141,8 +76,6 @@ class SharedLimit(Limit):
     server's clock in the place of the clients'.
     """
 
-    call: ClassVar[type[Call]] = SharedCall
-
     def __init__(
         self,
         limit: float,
@@ -158,6 +91,9 @@ class SharedLimit(Limit):
             raise ImportError("SharedLimit needs redis-py, which comes with dike-limit[redis]") from None
         from hashlib import sha1
 
+        from ._loop_slots import PerLoop
+        from ._shared_call import SharedCall
+        from ._shared_client import maker
         from ._shared_keys import sorted_set
         from ._shared_script import SCRIPT
 
@@ -172,7 +108,8 @@ class SharedLimit(Limit):
             '"local", "open" or "closed"',
             when_unreachable,
         )
-        self._make_client = _maker(redis)
+        self._make_client = maker(redis)
+        self.call: type[Call] = SharedCall
         self.lost_leases: int = 0
         self._limit = limit
         self._name = name
@@ -227,36 +164,3 @@ def _check_name(name: Any) -> None:
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, but got {name!r}")
     require(bool(name), "name", "a str that is not empty", name)
-
-
-def _maker(redis: Any) -> Callable[[], Client]:
-    """Return a function that returns the running event loop's client."""
-    if is_coroutine_function(redis):
-        raise TypeError(f"redis must be a client or a function that returns one, not a coroutine: {redis!r}")
-    if callable(redis):
-        return lambda: _checked(redis())
-    clients = [_checked(redis)]
-
-    def once() -> Client:
-        try:
-            return clients.pop()
-        except IndexError:
-            raise RuntimeError(
-                "the client of a SharedLimit belongs to the first event loop that used it, and this is another one: "
-                "give `redis` a function that makes a client, which is called once for each event loop"
-            ) from None
-
-    return once
-
-
-def _checked(client: Any) -> Client:
-    """Return `client`.
-
-    Raises:
-        TypeError: It is not an asyncio client.
-    """
-    from redis import Redis, RedisCluster
-
-    if isinstance(client, Redis | RedisCluster) or not hasattr(client, "evalsha"):
-        raise TypeError(f"redis must be a client of redis.asyncio, or a function that makes one, but got {client!r}")
-    return cast("Client", client)
