@@ -93,7 +93,7 @@ def run(quick: bool) -> dict[str, Any]:
         "about": (
             f"Each import {rounds} times in an interpreter of its own, in turns, after `import asyncio`; from compiled "
             "files on a warm disk. Foreign modules are those of neither the standard library nor the contender itself. "
-            "What `batch` and `limit_jobs` work with comes late, with the first decorator that is made."
+            "What the decorators of dike work with comes late, with the first one that is made."
         ),
         "tables": [
             {

@@ -128,5 +128,11 @@ def test_nothing_but_the_standard_library_is_needed(code: str) -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_what_takes_long_to_import_and_few_need_comes_late(name: str) -> None:
     late = {"datetime", "_datetime", "numbers", "random", "copy", "hashlib", "dataclasses"}
-    late |= {"dike_batch._batcher", "dike_limit._rules", "dike_limit._adaptive_search", "dike_limit._shared_leases"}
+    late |= {
+        "dike_retry._policy",
+        "dike_batch._batcher",
+        "dike_limit._rules",
+        "dike_limit._adaptive_search",
+        "dike_limit._shared_leases",
+    }
     assert late & (loaded_by(f"import {name}") - loaded_by("")) == set()

@@ -1,23 +1,24 @@
 """The rules of one decorator, how failed attempts are judged by them, and who is told."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Generator
-from contextvars import ContextVar
+from collections.abc import Callable
 from logging import INFO, WARNING, getLogger
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dike_retry._budget import RetryBudget
 from dike_retry._decorating import is_async_generator_function, is_coroutine_function, number, require, seconds
+from dike_retry._failed_attempt import FailedAttempt, Reason
+from dike_retry._no_delay import waits_nothing
 from dike_retry._timing import Timing
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-Reason = Literal["attempts", "timeout", "budget", "retry_if"]
 
 logger = getLogger("dike")
 
@@ -25,15 +26,13 @@ FINAL = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 # Typed as its base: type checkers know nothing of what is in a group found by isinstance.
 GROUP: type[BaseException] = BaseExceptionGroup
 
-_waits_nothing = ContextVar("dike_retry.no_delay", default=False)
-
 
 if sys.version_info >= (3, 12):  # pragma: no cover
     from asyncio import current_task as current_task
 else:  # pragma: no cover
     _current_tasks: dict[object, asyncio.Task[Any]] = vars(asyncio.tasks)["_current_tasks"]
 
-    def current_task() -> "asyncio.Task[Any] | None":
+    def current_task() -> asyncio.Task[Any] | None:
         """Return the running task, without the system call that `asyncio.current_task` makes on Python 3.11.
 
         It asks for the process id each time, in case of a fork, and that takes longer than all else that a failure
@@ -44,27 +43,6 @@ else:  # pragma: no cover
         except ValueError:
             return asyncio.current_task()
         return task
-
-
-class FailedAttempt(NamedTuple):
-    """One failed attempt and what `retry` made of it; the argument of `on_failure`. Immutable.
-
-    Attributes:
-        function: The qualified name of the function; of a `functools.partial`, that of its function.
-        attempt: The number of the attempt, from 1.
-        exception: What the attempt raised; for an attempt cut by the deadline, the `TimeoutError`.
-        delay: Seconds until the next attempt, or `None` when giving up.
-        elapsed: Seconds since the call began, on the running loop's clock.
-        gave_up: Why there is no next attempt: ``"attempts"``, ``"timeout"``, ``"budget"`` or ``"retry_if"``, or `None`
-            when there is one.
-    """
-
-    function: str
-    attempt: int
-    exception: BaseException
-    delay: float | None
-    elapsed: float
-    gave_up: Reason | None
 
 
 class Policy:
@@ -89,13 +67,13 @@ class Policy:
         *,
         attempts: float | None,
         exception_types: type[BaseException] | tuple[type[BaseException], ...],
-        delay: "float | timedelta | None",
+        delay: float | timedelta | None,
         backoff: float,
         log_exception_info: bool,
-        max_delay: "float | timedelta | None",
+        max_delay: float | timedelta | None,
         jitter: float,
-        timeout: "float | timedelta | None",
-        retry_if: "Callable[[Any], bool | timedelta] | None",
+        timeout: float | timedelta | None,
+        retry_if: Callable[[Any], bool | timedelta] | None,
         budget: RetryBudget | None,
         on_failure: Callable[[FailedAttempt], object] | None,
     ) -> None:
@@ -143,7 +121,7 @@ class Policy:
                     return "retry_if"
         if attempt >= self.attempts:
             return "attempts"
-        if _waits_nothing.get():
+        if waits_nothing.get():
             delay = 0.0
         elif delay is None:
             delay = base if base < self.max_delay else self.max_delay
@@ -233,37 +211,6 @@ class Judge:
 
     def _fields(self, exc: BaseException, attempt: int, delay: float | None) -> dict[str, object]:
         return {"function": self._function, "attempt": attempt, "delay": delay, "exception_type": type(exc).__name__}
-
-
-@contextlib.contextmanager
-def no_delay() -> Generator[None, None, None]:
-    """Make every sleep between attempts 0 seconds long inside the ``with`` block, for users' tests.
-
-    All else stays as it is: attempts are counted, budgets are drawn on, and `asyncio.sleep` is still awaited, so other
-    tasks get their turn. The switch is a `contextvars.ContextVar`: it holds for the code in the block and for the tasks
-    started there, not for other tasks or threads.
-
-    Example:
-        >>> import asyncio
-        >>> from dike_retry import no_delay, retry
-        >>> calls = []
-        >>> @retry(attempts=3, delay=3600)
-        ... async def flaky():
-        ...     calls.append("call")
-        ...     if len(calls) < 3:
-        ...         raise ConnectionError("not yet")
-        ...     return "done"
-        >>> async def main():
-        ...     with no_delay():
-        ...         return await flaky()
-        >>> asyncio.run(main()), len(calls)
-        ('done', 3)
-    """
-    token = _waits_nothing.set(True)
-    try:
-        yield
-    finally:
-        _waits_nothing.reset(token)
 
 
 def is_final(exc: BaseException) -> bool:
