@@ -16,11 +16,11 @@ from typing import Any
 
 SECTIONS = (
     "calls",
+    "imports",
     "contended",
     "throughput",
     "policy",
     "memory",
-    "imports",
     "overload",
     "storm",
     "shared_limit",
