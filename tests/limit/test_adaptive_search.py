@@ -212,6 +212,17 @@ def test_a_higher_limit_that_proves_right_in_a_trial_is_kept() -> None:
         assert rounds.search.value >= 38
 
 
+def test_a_trial_during_which_the_load_goes_is_taken_back() -> None:
+    rounds = Rounds(Search(0.0, 20, 1, 1000))
+    while rounds.search._trial != "up":
+        rounds.play(0.05, 0.05, workers=20)
+    assert rounds.now < 600
+    before = rounds.search._limit_before
+    assert rounds.search.value > before
+    rounds.play(1.5, 0.05, callers=2)
+    assert rounds.search.value == before
+
+
 def test_calls_that_began_before_a_change_are_not_measured() -> None:
     search = Search(0.0, 20, 1, 1000)
     for i in range(20):
