@@ -223,6 +223,16 @@ def test_a_trial_during_which_the_load_goes_is_taken_back() -> None:
     assert rounds.search.value == before
 
 
+def test_calls_that_began_before_a_change_are_waited_for_also_if_they_tell_nothing() -> None:
+    search = Search(0.0, 20, 1, 1000)
+    for number in range(20):
+        search.measure(3, 1.0 + number, 1.0, True)
+    assert (search.value, search._stale) == (10, 3)
+    for _ in range(3):
+        search.ignore(3)
+    assert search._stale == 0
+
+
 def test_calls_that_began_before_a_change_are_not_measured() -> None:
     search = Search(0.0, 20, 1, 1000)
     for i in range(20):
