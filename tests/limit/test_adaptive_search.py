@@ -205,7 +205,7 @@ def test_trials_that_agree_get_rarer_but_never_end() -> None:
 
 def test_a_higher_limit_that_proves_right_in_a_trial_is_kept() -> None:
     rounds = Rounds(Search(0.0, 20, 1, 1000))
-    while rounds.search.value != 38:
+    while rounds.search.value != 38 and rounds.now < 600:
         rounds.play(0.1, 0.05, workers=20)
     for _ in range(30):
         rounds.play(0.1, 0.05, workers=100)
@@ -214,7 +214,7 @@ def test_a_higher_limit_that_proves_right_in_a_trial_is_kept() -> None:
 
 def test_a_trial_during_which_the_load_goes_is_taken_back() -> None:
     rounds = Rounds(Search(0.0, 20, 1, 1000))
-    while rounds.search._trial != "up":
+    while rounds.search._trial != "up" and rounds.now < 600:
         rounds.play(0.05, 0.05, workers=20)
     assert rounds.now < 600
     before = rounds.search._limit_before
@@ -290,9 +290,9 @@ def test_the_few_that_escape_a_time_out_do_not_tell_how_quick_the_service_is() -
 
 def test_a_higher_limit_that_leads_to_time_outs_is_taken_back() -> None:
     rounds = Rounds(Search(0.0, 20, 1, 1000))
-    while rounds.search.value != 38:
+    while rounds.search.value != 38 and rounds.now < 600:
         rounds.play(0.1, 0.05, workers=20)
-    while rounds.search.value == 38:
+    while rounds.search.value == 38 and rounds.now < 600:
         rounds.now += 0.05
         rounds.search.measure(38, rounds.now, 38 * 0.05, True)
     assert rounds.search.value == 25

@@ -12,7 +12,9 @@ from dike_batch._batch_info import BatchInfo
 from dike_batch._binding import Binding, Form, Marker
 from dike_batch._containers import Container
 from dike_batch._decorating import named
-from dike_batch._dispatcher import CutCall, Dispatcher, Entry, LoopState, Outcome, PerLoop, Queue, Rules
+from dike_batch._dispatcher import Dispatcher, LoopState, Outcome, Rules
+from dike_batch._loops import PerLoop
+from dike_batch._queues import CutCall, Entry, Queue
 from dike_batch._results import cut, join
 
 INCONSISTENT = "Inconsistent use of positional and keyword arguments"

@@ -11,7 +11,7 @@ from ._limit import Limit
 
 if TYPE_CHECKING:
     from ._adaptive_search import Search
-    from ._loop_slots import PerLoop
+    from ._loops import PerLoop
     from ._rules import Call
 
 
@@ -74,7 +74,7 @@ class AdaptiveLimit(Limit):
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
                 raise TypeError(f"drop_on must be types of exceptions, but got {drop_on!r}")
         from ._adaptive_call import AdaptiveCall
-        from ._loop_slots import PerLoop
+        from ._loops import PerLoop
 
         self.call: type[Call] = AdaptiveCall
         self._initial = initial

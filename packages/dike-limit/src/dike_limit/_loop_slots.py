@@ -1,4 +1,4 @@
-"""What belongs to one event loop: the slots of a limiter, by key, and state of any kind."""
+"""The slots of one limiter, by event loop and by key."""
 
 from __future__ import annotations
 
@@ -6,36 +6,11 @@ import os
 import threading
 from asyncio import AbstractEventLoop, BaseEventLoop, get_running_loop
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
+from ._loops import PerLoop
 from ._slots import LimitOfTheMoment, Slots
-
-State = TypeVar("State")
-
-
-# dike_batch._dispatcher has the same class, since each package stands alone; a test keeps them equal.
-class PerLoop(dict[AbstractEventLoop, State]):
-    """The state of each event loop, made when a loop first asks for it.
-
-    A dict, since a look-up is on the path of every call. A closed loop's state goes when the next loop comes.
-    """
-
-    __slots__ = ("_factory",)
-
-    def __init__(self, factory: Callable[[], State]) -> None:
-        self._factory = factory
-
-    def __missing__(self, loop: AbstractEventLoop) -> State:
-        self.drop_closed()
-        return self.setdefault(loop, self._factory())
-
-    def drop_closed(self) -> None:
-        """Forget the loops that are closed."""
-        # A copy, since the loops of other threads may come meanwhile.
-        for other in list(self):
-            if other.is_closed():
-                self.pop(other, None)
 
 
 class _Nobody:

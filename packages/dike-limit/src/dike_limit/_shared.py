@@ -91,7 +91,7 @@ class SharedLimit(Limit):
             raise ImportError("SharedLimit needs redis-py, which comes with dike-limit[redis]") from None
         from hashlib import sha1
 
-        from ._loop_slots import PerLoop
+        from ._loops import PerLoop
         from ._shared_call import SharedCall
         from ._shared_client import maker
         from ._shared_keys import sorted_set
